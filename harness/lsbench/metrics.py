@@ -1,0 +1,192 @@
+"""The schema of ``metrics.json``: what a run concludes. A value that does not apply is None."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+SCHEMA = 1
+
+Interval = tuple[float, float]
+Verdict = Literal["faster", "slower", "no significant difference"]
+Status = Literal["running", "complete", "interrupted", "failed_samples"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class ModelInfo(_Model):
+    """Which weights were run, and in what precision."""
+
+    id: str
+    num_layers: int
+    dtype: str
+    sha256: str
+
+
+class Percentiles(_Model):
+    """Median and 95th percentile over requests, in seconds."""
+
+    p50: float
+    p95: float
+
+
+class Measured(_Model):
+    """A task metric with its standard error (None where lm-eval gives none)."""
+
+    value: float
+    stderr: float | None = None
+
+
+class Difference(_Model):
+    """Strategy minus baseline over the same documents, with a 95 % interval."""
+
+    value: float
+    ci95: Interval | None = None
+    p_value: float | None = None
+    """Exact McNemar for pass/fail metrics; None elsewhere."""
+
+
+class TaskScores(_Model):
+    """One task under one strategy."""
+
+    n: int
+    failed: int
+    affected_by_strategy: bool
+    """False when the strategy cannot change this task's result (a lossless one on a log-likelihood task)."""
+    tells_apart: bool
+    """False when the task cannot tell strategy from baseline here (the baseline solves nothing, say)."""
+    metrics: dict[str, Measured]
+    difference: dict[str, Difference]
+
+
+class Speedup(_Model):
+    """Ratio of totals, baseline over strategy, with its 95 % paired bootstrap interval over prompts."""
+
+    value: float
+    ci95: Interval | None
+    verdict: Verdict
+
+
+class EndToEndSpeedup(_Model):
+    """The same with prefill in."""
+
+    value: float
+    ci95: Interval | None
+
+
+class Speed(_Model):
+    """How fast one strategy was, against the baseline on the same prompts."""
+
+    speedup: Speedup | None
+    end_to_end_speedup: EndToEndSpeedup | None
+    tokens_per_second: float | None
+    """Decode speed: (tokens - 1) / decode seconds, totals over all prompts."""
+    ttft_s: Percentiles | None
+    tpot_s: Percentiles | None
+    generated_tokens: int
+    pairs: int
+    """Prompts whose baseline and strategy timings were taken in one process and enter the ratio."""
+
+
+class Depth(_Model):
+    """How many layers a decoded token ran (the prefill's own token left out)."""
+
+    mean_layers: float
+    histogram: tuple[int, ...]
+    """Tokens by layers run, rounded, index 0..L."""
+
+
+class Agreement(_Model):
+    """A share with its 95 % bootstrap interval over prompts."""
+
+    value: float
+    ci95: Interval | None
+
+
+class Fidelity(_Model):
+    """How close the strategy stays to the full model, where a task's score may not move."""
+
+    identical_outputs: int
+    common_prefix_fraction: float
+    token_agreement: Agreement
+
+
+class Speculation(_Model):
+    """Draft-and-verify counts; rates are None when nothing was drafted."""
+
+    drafted: int
+    accepted: int
+    acceptance_rate: float | None
+    mean_accepted_length: float | None
+    verify_passes: int
+
+
+class Parity(_Model):
+    """Token identity of a lossless strategy with the baseline."""
+
+    compared: int
+    identical: int
+    numerical_ties: int
+    violations: int
+
+
+class Ceiling(_Model):
+    """The speedup the method could reach here with no overhead, and the share reached."""
+
+    speedup: float
+    achieved_fraction: float
+
+
+class Memory(_Model):
+    """Peaks over all requests, in bytes."""
+
+    peak_bytes: int
+    kv_bytes: int | None
+
+
+class BaselineMetrics(_Model):
+    """The baseline's own figures."""
+
+    strategy: str
+    tokens_per_second: float | None
+    ttft_s: Percentiles | None
+    tpot_s: Percentiles | None
+    generated_tokens: int
+    tasks: dict[str, dict[str, Measured]]
+    noise: float | None
+    """Relative difference of TPOT between the two halves of the baseline's requests (odd and even);
+    above 0.05 the machine was too noisy for small differences. None with fewer than 4 requests."""
+    memory: Memory | None
+
+
+class StrategyMetrics(_Model):
+    """One strategy against the baseline."""
+
+    name: str
+    options: dict[str, JsonValue]
+    label: str
+    lossless: bool
+    tasks: dict[str, TaskScores]
+    speed: Speed | None
+    depth: Depth | None
+    fidelity: Fidelity | None
+    speculation: Speculation | None
+    parity: Parity | None
+    ceiling: Ceiling | None
+    memory: Memory | None
+
+
+class Metrics(_Model):
+    """The whole of ``metrics.json``."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    run_id: str
+    status: Status
+    model: ModelInfo
+    baseline: BaselineMetrics
+    strategies: tuple[StrategyMetrics, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader must know before believing a figure: noise, clashes, fallbacks, samples left out."""

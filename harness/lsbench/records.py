@@ -1,0 +1,91 @@
+"""What came out: one line of ``samples.jsonl`` for every finished request under every strategy.
+
+A missing value is None, never 0. Times are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+SCHEMA = 1
+
+StopReason = Literal["stop_string", "eos", "max_new_tokens", "context_full"]
+
+
+class RecordKey(NamedTuple):
+    """What makes a record unique within a run, and so what resuming goes by."""
+
+    strategy: str
+    """Canonical label: name with options (``StrategyChoice.label``)."""
+    kind: str
+    task: str
+    doc_id: int
+    idx: int
+    repeat: int
+
+
+class SampleRecord(BaseModel):
+    """One finished request under one strategy.
+
+    ``kind`` says which fields carry a value: ``generate`` has tokens and timings; ``score`` has
+    ``logprob`` and ``is_greedy``; ``fidelity`` has ``agreement`` (the strategy's own choice against
+    the baseline's output, never timed).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    strategy: str
+    """The strategy's name."""
+    options: dict[str, JsonValue]
+    """The options as the user gave them; ``label`` joins both."""
+    label: str
+    """Canonical name with options, unique within a run."""
+    task: str
+    doc_id: int
+    idx: int = 0
+    repeat: int = 0
+    kind: Literal["generate", "score", "fidelity"]
+    arguments_sha256: str
+    prompt: str
+    prompt_tokens: int
+    """How many tokens the prompt (or the scored context) has."""
+    token_ids: tuple[int, ...] | None = None
+    """Emitted ids, the one that completed a stop condition included."""
+    text: str | None = None
+    """Emitted text, cut where the stop string begins."""
+    stop_reason: StopReason | None = None
+    ttft_s: float | None = None
+    """Seconds from the request to the first token, prefill included."""
+    decode_s: float | None = None
+    """Seconds from the first token to the last."""
+    layers_run: tuple[float, ...] | None = None
+    """Layers run for each of ``token_ids``; a layer run in part counts its share of weight bytes.
+    The first token comes from the full-depth prefill. None when the strategy cannot tell."""
+    drafted: int | None = None
+    accepted: int | None = None
+    verify_passes: int | None = None
+    logprob: float | None = None
+    """Sum of natural-log probabilities of the continuation."""
+    is_greedy: bool | None = None
+    """Whether every token of the continuation is the most likely one."""
+    agreement: tuple[bool, ...] | None = None
+    """For each token of the baseline's output: would this strategy have chosen it too?"""
+    peak_bytes: int | None = None
+    """Peak memory while the request ran: resident set on CPU, allocated on CUDA."""
+    kv_bytes: int | None = None
+    """Bytes allocated for the KV cache when the request ended."""
+    replica: int = 0
+    attempt: int = 1
+    segment: int = 0
+    """Which process of the run made this line (0, then 1 after the first resume, ...). Speed is
+    paired only within a segment."""
+    error: str | None = None
+    """Why the request failed; then nothing above carries a value."""
+
+    @property
+    def key(self) -> RecordKey:
+        """This record's identity within its run."""
+        return RecordKey(self.label, self.kind, self.task, self.doc_id, self.idx, self.repeat)

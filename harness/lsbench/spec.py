@@ -1,0 +1,206 @@
+"""What was asked: the run, the strategies, and every single request made of a model.
+
+Everything here crosses a file or a process, so it is pydantic, frozen, and refuses unknown keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from lsbench.errors import BadInput
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+BASELINE = "autoregressive"
+
+
+class Frozen(BaseModel):
+    """Base of every boundary model: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StrategyChoice(Frozen):
+    """A strategy by name with the options the user gave (not yet checked against its options model)."""
+
+    name: str
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Canonical text, ``name`` or ``name:key=value,...`` with keys sorted: unique within a run."""
+        if not self.options:
+            return self.name
+        return self.name + ":" + ",".join(f"{k}={_as_text(v)}" for k, v in sorted(self.options.items()))
+
+
+class Sampling(Frozen):
+    """How the next token is drawn from a distribution; temperature 0 is greedy."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Keep this many most likely tokens; 0 keeps all."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
+        return self.temperature == 0
+
+
+class RunSpec(Frozen):
+    """One ``lsbench run``, fully resolved: what the manifest records and ``--config`` reads."""
+
+    strategies: tuple[StrategyChoice, ...]
+    baseline: str = BASELINE
+    tasks: tuple[str, ...]
+    model: str = DEFAULT_MODEL
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    device: str = "auto"
+    include_path: str | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    apply_chat_template: bool = False
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Overrides every task's own limit; None keeps the task's."""
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    """None keeps the task's own sampling; a value overrides it, and a clash is reported."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    replicas: Annotated[int, Field(ge=1)] = 1
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """Generations of each prompt; each is timed, and each reaches the task's metric."""
+    warmup: Annotated[int, Field(ge=0)] = 1
+    """Prompts run and discarded under every strategy before the first timed one."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of torch's CPU operators; None keeps torch's own choice."""
+    sandbox: Literal["auto", "strict"] = "auto"
+    """``strict`` refuses to score generated code where only resource limits can confine it."""
+    output: str = "results"
+
+
+class GenerateRequest(Frozen):
+    """Continue a prompt until a stop condition; one line of a task, ready for a worker."""
+
+    kind: Literal["generate"] = "generate"
+    task: str
+    doc_id: int
+    """The document's index in the task's evaluation split."""
+    idx: int = 0
+    """Which of the document's requests (always 0 for generation)."""
+    repeat: int = 0
+    arguments_sha256: str
+    """Hash of lm-eval's own arguments, so that scoring can prove it replays the same request."""
+    prompt: str
+    prompt_tokens: tuple[int, ...]
+    max_new_tokens: int
+    stop_strings: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    """Every end-of-sequence id of the model; empty when generation must go on to the limit."""
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    """Seed of this request alone: order, sharding and retries never change what is drawn."""
+
+
+class ScoreWindow(Frozen):
+    """``continuation`` is scored given ``context``; both are token ids, the context never empty."""
+
+    context: tuple[int, ...]
+    continuation: tuple[int, ...]
+
+
+class ScoreRequest(Frozen):
+    """Log-likelihood of a continuation; a rolling request has several windows, which are summed."""
+
+    kind: Literal["score"] = "score"
+    task: str
+    doc_id: int
+    idx: int = 0
+    """Which of the document's requests: the answer choice of a multiple-choice task."""
+    repeat: int = 0
+    arguments_sha256: str
+    prompt: str
+    """The context as text ("" for rolling log-likelihood)."""
+    target: str
+    """The continuation as text."""
+    windows: tuple[ScoreWindow, ...]
+    rolling: bool = False
+
+
+Request = GenerateRequest | ScoreRequest
+
+
+def parse_strategy(text: str) -> StrategyChoice:
+    """Read ``NAME[:key=value,...]`` as the command line spells it.
+
+    Values are YAML scalars or flow lists (``candidate_layers=[4,8]``); commas inside brackets or
+    quotes do not separate options.
+
+    Raises:
+        BadInput: no name, an option without ``=``, a key given twice, or a value that is not YAML.
+    """
+    name, colon, rest = text.strip().partition(":")
+    if not name:
+        raise BadInput(f"--strategy {text!r} has no strategy name; write NAME or NAME:key=value,...")
+    options: dict[str, JsonValue] = {}
+    if colon and not rest.strip():
+        raise BadInput(f"--strategy {text!r} ends in ':' but gives no option; write NAME:key=value,...")
+    for part in _split_options(rest):
+        key, equals, value = part.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise BadInput(f"--strategy {text!r}: option {part.strip()!r} is not of the form key=value")
+        if key in options:
+            raise BadInput(f"--strategy {text!r}: option {key!r} is given twice")
+        try:
+            options[key] = yaml.safe_load(value) if value.strip() else ""
+        except yaml.YAMLError as error:
+            raise BadInput(f"--strategy {text!r}: cannot read the value of {key!r}: {value!r}") from error
+    return StrategyChoice(name=name, options=options)
+
+
+def arguments_hash(arguments: object) -> str:
+    """SHA-256 of lm-eval request arguments, by their canonical JSON."""
+    text = json.dumps(arguments, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def request_seed(seed: int, task: str, doc_id: int, repeat: int) -> int:
+    """A 63-bit seed that depends on the run's seed and on which request this is, nothing else."""
+    digest = hashlib.sha256(f"{seed}|{task}|{doc_id}|{repeat}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _as_text(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _split_options(text: str) -> list[str]:
+    """Split at commas that stand outside brackets and quotes."""
+    parts: list[str] = []
+    depth, quote, current = 0, "", ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char in "[{(":
+            depth += 1
+        elif char in "]})":
+            depth -= 1
+        elif char == "," and depth == 0:
+            parts.append(current)
+            current = ""
+            continue
+        current += char
+    return [*parts, current] if current.strip() or parts else parts
