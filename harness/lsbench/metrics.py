@@ -112,6 +112,8 @@ class Fidelity(_Model):
     identical_outputs: int
     common_prefix_fraction: float
     token_agreement: Agreement
+    compared: int | None = None
+    """Outputs that were compared with the baseline's: what ``identical_outputs`` is out of."""
 
 
 class Speculation(_Model):
