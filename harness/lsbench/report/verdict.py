@@ -1,0 +1,118 @@
+"""One sentence for each strategy: how fast, how true to the full model, at what cost in quality."""
+
+from __future__ import annotations
+
+from lsbench.metrics import BaselineMetrics, Metrics, StrategyMetrics, TaskScores
+from lsbench.report import figures
+from lsbench.report.plain import one_line
+from lsbench.report.quality import (
+    Tone,
+    difference_text,
+    judge,
+    lower_is_better,
+    main_metric,
+    why_not_apart,
+)
+
+_TASKS_IN_SENTENCE = 3
+NOISY = 0.05
+"""The baseline's halves may differ by this share before the machine counts as too noisy."""
+
+
+def verdict_sentences(metrics: Metrics) -> list[str]:
+    """One sentence for each strategy, in the run's order; empty for a run of the baseline alone."""
+    return [_sentence(strategy, metrics) for strategy in metrics.strategies]
+
+
+def speed_tone(strategy: StrategyMetrics) -> Tone:
+    """Good for faster, bad for slower, even for no difference, plain where speed was not compared."""
+    if strategy.speed is None or strategy.speed.speedup is None:
+        return "plain"
+    tones: dict[str, Tone] = {"faster": "good", "slower": "bad"}
+    return tones.get(strategy.speed.speedup.verdict, "even")
+
+
+def parity_text(strategy: StrategyMetrics) -> str | None:
+    """Whether a claim to be lossless held, in words; None where nothing was compared."""
+    parity = strategy.parity
+    if parity is None or parity.compared == 0:
+        return None
+    identical = f"{parity.identical} of {parity.compared} outputs identical to the baseline's"
+    compared = parity.compared
+    ties = f", {parity.numerical_ties} parted at a numerical tie" if parity.numerical_ties else ""
+    if parity.violations:
+        return f"its claim to be lossless FAILED: {parity.violations} of {compared} outputs differ{ties}"
+    return f"lossless as claimed: {identical}{ties}"
+
+
+def _sentence(strategy: StrategyMetrics, metrics: Metrics) -> str:
+    clauses = [_speed(strategy, metrics.baseline), _fidelity(strategy), *_quality(strategy, metrics.baseline)]
+    text = "; ".join(clause for clause in clauses if clause)
+    return f"{one_line(strategy.label)}: {text}."
+
+
+def _speed(strategy: StrategyMetrics, baseline: BaselineMetrics) -> str:
+    speed = strategy.speed
+    if speed is None or (speed.speedup is None and speed.generated_tokens == 0):
+        return "no speed to compare (nothing was generated)"
+    if speed.speedup is None:
+        return "speed not comparable (no prompt was timed under both in one process)"
+    speedup = speed.speedup
+    words = {
+        "faster": "faster here",
+        "slower": "slower here",
+        "no significant difference": "no significant difference in speed",
+    }[speedup.verdict]
+    text = f"{words}, {figures.ratio(speedup.value, speedup.ci95)}"
+    if speedup.ci95 is None:
+        text += f" without an interval ({_count(speed.pairs, 'prompt')} only)"
+    if baseline.noise is not None and baseline.noise > NOISY and abs(speedup.value - 1) <= baseline.noise:
+        text += ", which is within this noisy machine's own swing"
+    return text
+
+
+def _fidelity(strategy: StrategyMetrics) -> str:
+    parity = parity_text(strategy)
+    if parity is not None:
+        return parity
+    if strategy.fidelity is None:
+        return ""
+    agreement = strategy.fidelity.token_agreement
+    return f"it keeps {figures.share(agreement.value, agreement.ci95)} of the baseline's tokens"
+
+
+def _quality(strategy: StrategyMetrics, baseline: BaselineMetrics) -> list[str]:
+    tasks = list(strategy.tasks.items())
+    clauses = [_task(one_line(name), scores, baseline.tasks.get(name, {})) for name, scores in tasks]
+    left = len(clauses) - _TASKS_IN_SENTENCE
+    more = [f"{_count(left, 'more task')} in the table"] if left > 0 else []
+    return [*clauses[:_TASKS_IN_SENTENCE], *more]
+
+
+def _task(name: str, scores: TaskScores, baseline: dict) -> str:
+    if scores.n > 0 and scores.failed >= scores.n:
+        return f"{name} has no score because all {scores.n} samples failed"
+    if not scores.affected_by_strategy:
+        return f"{name} is not affected by it"
+    if not scores.tells_apart:
+        return f"{name} cannot tell them apart because {why_not_apart(scores, baseline)}"
+    metric = main_metric(scores)
+    if metric is None:
+        return f"{name} has no score"
+    value, reference, difference = scores.metrics[metric], baseline.get(metric), scores.difference.get(metric)
+    if reference is None or difference is None:
+        return f"{name} {one_line(metric)} is {figures.significant(value.value)}"
+    decimals = figures.decimals_for(reference.value, value.value)
+    before, after = (figures.score(number, None, decimals) for number in (reference.value, value.value))
+    change = f"{one_line(metric)} {before} → {after}, {difference_text(difference, decimals)}"
+    if lower_is_better(metric):
+        change += ", lower is better"
+    word = judge(metric, scores).word
+    if word == "difference not tested":
+        return f"{name} has no interval to judge by: {change}"
+    verb = "shows" if word.startswith("no ") else "is"
+    return f"{name} {verb} {word}: {change}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
