@@ -1,1 +1,20 @@
-""""""
+"""Models and data by name, and the embedded defaults that need no hub.
+
+Importing this is cheap: what fetches, unpacks or hashes loads when it is called.
+"""
+
+from lsbench.catalog.data import prepare_data
+from lsbench.catalog.entries import ModelEntry, list_models
+from lsbench.catalog.models import ModelSource, resolve_model
+from lsbench.catalog.names import check_model_name
+from lsbench.catalog.progress import Progress
+
+__all__ = [
+    "ModelEntry",
+    "ModelSource",
+    "Progress",
+    "check_model_name",
+    "list_models",
+    "prepare_data",
+    "resolve_model",
+]
