@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lsbench.report import figures
+
+if TYPE_CHECKING:
+    from lsbench.store.manifest import Manifest
 
 Named = tuple[tuple[str, str], ...]
 """Names with their values, in the order they are shown."""
@@ -13,7 +19,7 @@ class RunFacts:
     """The part of a manifest that reports show, already as text."""
 
     started: str | None = None
-    """When the run began, as ISO 8601 text."""
+    """When the run began."""
     settings: Named = ()
     """What was asked: tasks, limit, seed, threads, ..."""
     machine: Named = ()
@@ -24,3 +30,41 @@ class RunFacts:
     """What the run itself noted, besides ``Metrics.notes``."""
     manifest: str = ""
     """The whole manifest as indented JSON, for whoever wants to run it again."""
+
+
+def run_facts(manifest: Manifest) -> RunFacts:
+    """What reports show of ``manifest``."""
+    spec, hardware, model = manifest.spec, manifest.hardware, manifest.model
+    asked = spec.model_dump(mode="json", exclude_defaults=True, exclude={"strategies", "tasks", "output"})
+    settings = [
+        ("strategies", ", ".join(choice.label for choice in spec.strategies)),
+        ("tasks", ", ".join(spec.tasks)),
+        *((name.replace("_", " "), str(value)) for name, value in asked.items()),
+        ("seed", str(spec.seed)),
+    ]
+    machine = [
+        ("processor", f"{hardware.cpu}, {hardware.cores} cores"),
+        *(("accelerator", gpu) for gpu in hardware.gpus),
+        ("memory", figures.size(hardware.memory_bytes)),
+        ("system", hardware.system),
+        ("threads", figures.NONE if manifest.threads is None else str(manifest.threads)),
+    ]
+    if manifest.load_average is not None:
+        machine.append(("load before the run", f"{manifest.load_average[0]:.1f}"))
+    if manifest.sandbox is not None:
+        machine.append(("sandbox for generated code", manifest.sandbox))
+    versions = [(name, version or "not installed") for name, version in manifest.versions.items()]
+    if manifest.git is not None:
+        versions.append(
+            ("source", manifest.git.commit[:12] + (", with changes" if manifest.git.dirty else ""))
+        )
+    if model is not None:
+        versions.append(("weights (SHA-256)", model.sha256))
+    return RunFacts(
+        started=f"{manifest.created:%Y-%m-%d %H:%M} UTC",
+        settings=tuple(dict(settings).items()),
+        machine=tuple(machine),
+        versions=tuple(versions),
+        notes=manifest.notes,
+        manifest=manifest.model_dump_json(by_alias=True, indent=2),
+    )
