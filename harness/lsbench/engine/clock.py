@@ -1,0 +1,29 @@
+"""The one clock: nanoseconds, read after the device has finished what it was given."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+
+class Clock:
+    """Monotonic time on a device whose queued work is waited for at every reading.
+
+    Args:
+        device: the device that runs the model; a CPU has nothing to wait for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._asynchronous = device.type == "cuda"
+
+    def now_ns(self) -> int:
+        """``time.perf_counter_ns`` once the device is idle."""
+        if self._asynchronous:
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter_ns()
+
+    def now_s(self) -> float:
+        """The same in seconds."""
+        return self.now_ns() / 1e9

@@ -1,0 +1,89 @@
+"""The one seam through which every product with a weight matrix goes.
+
+``Linear`` stands in for the model's own linear modules from loading on, in the way that DeepSpeed's
+AutoTP and torchao stand in, so that a faster few-row product can be put in one place and serve every
+family, shard and strategy. It falls back to torch's product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Linear(nn.Module):
+    """``x @ weight.T + bias``.
+
+    Attributes:
+        weight: [out, in].
+        bias: [out] or None.
+    """
+
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = bias
+        self.out_features, self.in_features = weight.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] to [..., out]."""
+        return functional.linear(x, self.weight, self.bias)
+
+    def rows(self, x: Tensor, start: int) -> Tensor:
+        """The product with the output rows from ``start`` on: [..., in] to [..., out - start]."""
+        bias = None if self.bias is None else self.bias[start:]
+        return functional.linear(x, self.weight[start:], bias)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights that one product reads."""
+        bias = 0 if self.bias is None else self.bias.numel() * self.bias.element_size()
+        return self.weight.numel() * self.weight.element_size() + bias
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def stand_in(model: nn.Module) -> int:
+    """Put ``Linear`` in place of every ``nn.Linear`` of ``model``, sharing its parameters (ties kept).
+
+    Returns:
+        how many modules were replaced.
+    """
+    replaced = 0
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear:
+                setattr(parent, name, Linear(child.weight, child.bias))
+                replaced += 1
+    return replaced
+
+
+def fuse(parts: Sequence[Linear]) -> Linear:
+    """One product for several that read the same input, and the parts become views of it.
+
+    The parts keep working (transformers' own forward goes through them) and no weight is held twice.
+
+    Raises:
+        ValueError: some parts have a bias and others have none.
+    """
+    with_bias = [part.bias is not None for part in parts]
+    if any(with_bias) != all(with_bias):
+        raise ValueError("cannot fuse linear modules of which only some have a bias")
+    weight = torch.cat([part.weight.detach() for part in parts])
+    bias = torch.cat([part.bias.detach() for part in parts if part.bias is not None]) if with_bias[0] else None
+    start = 0
+    for part in parts:
+        end = start + part.out_features
+        part.weight = nn.Parameter(weight[start:end], requires_grad=False)
+        if bias is not None:
+            part.bias = nn.Parameter(bias[start:end], requires_grad=False)
+        start = end
+    return Linear(
+        nn.Parameter(weight, requires_grad=False),
+        None if bias is None else nn.Parameter(bias, requires_grad=False),
+    )

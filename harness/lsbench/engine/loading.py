@@ -1,0 +1,125 @@
+"""From a folder to a model in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsbench.errors import BadInput
+from lsbench.engine.families import family_of
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from lsbench.engine.stack import DecoderStack
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a checkpoint without loading its weights.
+
+    Attributes:
+        num_layers: L.
+        context_length: the most positions the model was made for.
+        eos_token_ids: every id that ends a generation.
+    """
+
+    num_layers: int
+    context_length: int
+    eos_token_ids: tuple[int, ...]
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` is CUDA where there is any, else the CPU.
+
+    Raises:
+        BadInput: not a device of torch, or one this machine lacks.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadInput(f"--device {name!r} is not a device; write auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise BadInput(f"--device {name!r}: the engine runs on cpu and cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"--device {name!r}: torch finds no CUDA device here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f"--device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+    return name
+
+
+def resolve_dtype(name: str, device: str) -> str:
+    """``auto`` is float32 on the CPU and bfloat16 on CUDA."""
+    if name != "auto":
+        return name
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def model_facts(path: Path) -> ModelFacts:
+    """Read a checkpoint's configuration.
+
+    Raises:
+        BadInput: the folder has no readable configuration.
+        UnsupportedModel: no family declares its architecture.
+    """
+    config, generation = _configs(path)
+    family_of(config.model_type)
+    eos = generation.eos_token_id if generation is not None and generation.eos_token_id is not None else None
+    eos = config.eos_token_id if eos is None else eos
+    ids = () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
+    return ModelFacts(config.num_hidden_layers, config.max_position_embeddings, ids)
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer.
+
+    Raises:
+        BadInput: the folder holds none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} holds no tokenizer that transformers can read: {_first_line(error)}") from error
+
+
+def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
+    """Load the weights and make them addressable by depth.
+
+    Args:
+        path: a transformers folder.
+        dtype: a torch dtype by name.
+        device: where to put it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from lsbench.engine.stack import DecoderStack
+
+    precision: torch.dtype = getattr(torch, dtype)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=precision, local_files_only=True)
+    return DecoderStack(model.to(device))
+
+
+def _configs(path: Path) -> tuple[Any, Any]:
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} holds no configuration that transformers can read: {_first_line(error)}") from error
+    try:
+        return config, GenerationConfig.from_pretrained(path, local_files_only=True)
+    except OSError:
+        return config, None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

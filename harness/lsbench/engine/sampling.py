@@ -1,0 +1,68 @@
+"""From logits to a token: temperature, top-k, top-p, and a draw that depends on nothing but the seed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lsbench.spec import Sampling
+
+
+def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """The distribution a token is drawn from, after temperature, then top-k, then top-p.
+
+    Args:
+        logits: [..., V].
+        sampling: greedy gives all mass to the most likely token.
+
+    Returns:
+        [..., V] float32 (float64 for float64 logits), each summing to 1. Top-p keeps the smallest set of
+        most likely tokens whose mass reaches ``top_p`` (Holtzman et al., 2020); the likeliest always stays.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if sampling.greedy:
+        return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
+    scaled = logits / sampling.temperature
+    if 0 < sampling.top_k < scaled.shape[-1]:
+        least = torch.topk(scaled, sampling.top_k, dim=-1).values[..., -1:]
+        scaled = scaled.masked_fill(scaled < least, -torch.inf)
+    result = torch.softmax(scaled, dim=-1)
+    if sampling.top_p < 1:
+        ordered, index = torch.sort(result, dim=-1, descending=True, stable=True)
+        mass_before = ordered.cumsum(-1) - ordered
+        dropped = mass_before >= sampling.top_p
+        dropped[..., 0] = False
+        result = result.masked_fill(dropped.gather(-1, index.argsort(-1)), 0.0)
+        result = result / result.sum(-1, keepdim=True)
+    return result
+
+
+class Sampler:
+    """Draws the tokens of one request.
+
+    Args:
+        sampling: how.
+        seed: of this request alone. Draws are made on the CPU, so that a device never changes them.
+    """
+
+    def __init__(self, sampling: Sampling, seed: int) -> None:
+        self.sampling = sampling
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def uniform(self) -> float:
+        """The next number in [0, 1)."""
+        return float(torch.rand((), generator=self._generator, dtype=torch.float64))
+
+    def choose(self, logits: Tensor) -> int:
+        """The next token from ``logits`` [V]."""
+        if self.sampling.greedy:
+            return int(logits.argmax())
+        return self.draw(probabilities(logits, self.sampling))
+
+    def draw(self, distribution: Tensor) -> int:
+        """A token from ``distribution`` [V] (any positive total), by inverting its cumulative sum."""
+        cumulative = distribution.double().cumsum(-1)
+        target = self.uniform() * float(cumulative[-1])
+        index = int(torch.searchsorted(cumulative, torch.tensor(target, device=cumulative.device), right=True))
+        # Rounding may put the target at the very end, past the last token that has any mass.
+        return min(index, int(distribution.nonzero()[-1]))

@@ -1,0 +1,290 @@
+"""Session: one batch of sequences being decoded, and the KV contract towards whoever decodes.
+
+1. Prefill is full depth and exact.
+2. ``forward`` runs tokens under a plan or a policy; keys and values it leaves out are filled as the plan says.
+3. ``verify`` takes every position that is not exact, and any further tokens, to full depth, resuming each
+   where it was still exact.
+4. ``truncate`` forgets.
+5. After any mix that leaves only exact positions, the next logits equal those of a fresh full pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lsbench.engine.cache import KVCache
+from lsbench.engine.plan import DepthPlan
+from lsbench.engine.policy import DepthPolicy, StepContext
+from lsbench.engine.stack import DecoderStack
+from lsbench.engine.step import Step
+
+_HEAD_ROWS = 256
+"""Rows of the prompt that go through the head at a time when its perplexity is asked for."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step gave.
+
+    Attributes:
+        logits: [B, T, V].
+        layers_run: [B, T] float64; a layer run in part counts its share of weight bytes.
+        runs: [B, T, 2L] bool, the sub-layers each token ran.
+    """
+
+    logits: Tensor
+    layers_run: npt.NDArray[np.float64]
+    runs: npt.NDArray[np.bool_]
+
+
+class Session:
+    """A batch of sequences over one model.
+
+    Args:
+        stack: the model.
+        batch: B.
+        capacity: positions to allocate for; more is made room for by doubling.
+    """
+
+    def __init__(self, stack: DecoderStack, batch: int = 1, capacity: int = 256) -> None:
+        self.stack = stack
+        self.batch = batch
+        shape = stack.shape
+        self.cache = KVCache(
+            stack.num_layers, batch, shape.kv_heads, shape.head_width, stack.dtype, stack.device, capacity
+        )
+        self.prompt_perplexity: list[float | None] = [None] * batch
+        self.prompt_lengths = [0] * batch
+        self._tokens: list[list[int]] = [[] for _ in range(batch)]
+        self._full = DepthPlan.full(stack.num_layers)
+        self._predictions: list[tuple[int, Tensor] | None] = [None] * batch
+        self._share = _layer_shares(stack)
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The transformers model, for a strategy that brings a decoding loop of its own."""
+        return self.stack.model
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return self.stack.num_layers
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Positions held, for each sequence."""
+        return tuple(int(length) for length in self.cache.lengths)
+
+    @property
+    def exact_lengths(self) -> tuple[int, ...]:
+        """Leading positions that ran wholly and exactly, for each sequence."""
+        return tuple(self.cache.exact_length(sequence) for sequence in range(self.batch))
+
+    def tokens(self, sequence: int = 0) -> tuple[int, ...]:
+        """Ids held by one sequence."""
+        return tuple(self._tokens[sequence])
+
+    @torch.inference_mode()
+    def prefill(self, tokens: Tensor, with_perplexity: bool = False) -> Tensor:
+        """Run a prompt at full depth.
+
+        Args:
+            tokens: [B, T] int64, T >= 1.
+            with_perplexity: also fill ``prompt_perplexity``, at the cost of the head on every position.
+
+        Returns:
+            logits [B, V] after the last token.
+        """
+        self._check_tokens(tokens)
+        self.prompt_lengths = [int(length) + tokens.shape[1] for length in self.cache.lengths]
+        step = self._step(tokens, [self._full] * self.batch, {})
+        hidden = step.hidden[: step.num_new].view(self.batch, tokens.shape[1], -1)
+        logits = self.stack.head(hidden[:, -1])
+        if with_perplexity:
+            self.prompt_perplexity = [self._perplexity(hidden[b], tokens[b]) for b in range(self.batch)]
+        for sequence in range(self.batch):
+            self._predictions[sequence] = (self.lengths[sequence] - 1, logits[sequence][None])
+        return logits
+
+    @torch.inference_mode()
+    def forward(self, tokens: Tensor, plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy]) -> StepResult:
+        """Append tokens and run them under a plan, or as deep as a policy decides.
+
+        Args:
+            tokens: [B, T] int64, T >= 1.
+            plan_or_policy: one plan for all; one policy for all; or one policy for each sequence.
+
+        Raises:
+            ValueError: a plan for another number of layers, or a shape that does not fit.
+        """
+        self._check_tokens(tokens)
+        if isinstance(plan_or_policy, DepthPlan):
+            return self._planned(tokens, [plan_or_policy] * self.batch, {})
+        many = isinstance(plan_or_policy, Sequence)
+        policies = list(plan_or_policy) if many else [plan_or_policy] * self.batch
+        if len(policies) != self.batch:
+            raise ValueError(f"{len(policies)} policies for {self.batch} sequences")
+        constant = [policy.constant_plan(self.num_layers) for policy in policies]
+        plans = [plan for plan in constant if plan is not None]
+        if len(plans) == self.batch:
+            return self._planned(tokens, plans, {})
+        # A decision may rest on the token before, so that several tokens go one after the other.
+        results = [self._decided(tokens[:, t : t + 1], policies) for t in range(tokens.shape[1])]
+        if len(results) == 1:
+            return results[0]
+        return StepResult(
+            torch.cat([result.logits for result in results], dim=1),
+            np.concatenate([result.layers_run for result in results], axis=1),
+            np.concatenate([result.runs for result in results], axis=1),
+        )
+
+    @torch.inference_mode()
+    def verify(self, tokens: Tensor) -> StepResult:
+        """Full depth over every position from the first that is not exact, resuming where each still was.
+
+        Args:
+            tokens: [B, T] int64: the ids from ``exact_lengths`` on. Those already held must be the same;
+                the rest is appended.
+
+        Returns:
+            logits for each of ``tokens``; ``layers_run`` is L for all of them.
+
+        Raises:
+            ValueError: the ids differ from those held, or leave some out, or T differs between sequences.
+        """
+        self._check_tokens(tokens)
+        count = tokens.shape[1]
+        first = self.exact_lengths
+        for sequence in range(self.batch):
+            held = self._tokens[sequence][first[sequence] :]
+            given = tokens[sequence].tolist()
+            if given[: len(held)] != held:
+                raise ValueError(f"verify of sequence {sequence}: expected the ids {held} first, got {given}")
+            self.cache.append(sequence, count - len(held))
+            self._tokens[sequence].extend(given[len(held) :])
+        sequences = np.repeat(np.arange(self.batch), count)
+        positions = np.concatenate([np.arange(start, start + count) for start in first])
+        hidden = self.stack.embed(tokens.reshape(-1))
+        start = np.zeros(len(positions), dtype=np.int64)
+        kept: dict[int, Tensor] = {}
+        for row, key in enumerate(zip(sequences.tolist(), positions.tolist(), strict=True)):
+            resume = self.cache.resume.get(key)
+            if resume is not None:
+                kept[row] = resume
+                start[row] = self.cache.frontier[key]
+        if kept:
+            rows = torch.as_tensor(list(kept), device=self.stack.device)
+            hidden = hidden.index_copy(0, rows, torch.stack(list(kept.values())))
+        plans = dict.fromkeys(range(self.batch), self._full)
+        step = Step(self.stack, self.cache, sequences, positions, hidden, start, plans, {})
+        step.run()
+        return self._result(step, first)
+
+    def truncate(self, length: int | Sequence[int]) -> None:
+        """Forget every position from ``length`` on, for all sequences or each its own.
+
+        Raises:
+            ValueError: a length outside 0..current.
+        """
+        lengths = [length] * self.batch if isinstance(length, int) else list(length)
+        for sequence, (wanted, held) in enumerate(zip(lengths, self.lengths, strict=True)):
+            if not 0 <= wanted <= held:
+                raise ValueError(f"cannot truncate sequence {sequence} of length {held} to {wanted}")
+            self.cache.truncate(sequence, wanted)
+            del self._tokens[sequence][wanted:]
+
+    def previous_logits(self, sequence: int = 0) -> Tensor:
+        """[V] predicted after the last position held.
+
+        Raises:
+            ValueError: the last step did not predict there (the session was cut further back).
+        """
+        known = self._predictions[sequence]
+        if known is not None:
+            index = self.lengths[sequence] - 1 - known[0]
+            if 0 <= index < known[1].shape[0]:
+                return known[1][index]
+        raise ValueError(f"no prediction is known after position {self.lengths[sequence] - 1}")
+
+    # -- within -------------------------------------------------------------------------------------
+
+    def _check_tokens(self, tokens: Tensor) -> None:
+        if tokens.ndim != 2 or tokens.shape[0] != self.batch or tokens.shape[1] < 1:
+            raise ValueError(f"tokens must be [{self.batch}, T >= 1], got {tuple(tokens.shape)}")
+
+    def _planned(self, tokens: Tensor, plans: Sequence[DepthPlan], policies: dict[int, DepthPolicy]) -> StepResult:
+        first = self.lengths
+        return self._result(self._step(tokens, plans, policies), first)
+
+    def _decided(self, tokens: Tensor, policies: Sequence[DepthPolicy]) -> StepResult:
+        plans = [
+            policy.plan(
+                StepContext(
+                    self.num_layers,
+                    self.lengths[sequence],
+                    self.prompt_lengths[sequence],
+                    self.previous_logits(sequence),
+                    self.prompt_perplexity[sequence],
+                )
+            )
+            for sequence, policy in enumerate(policies)
+        ]
+        return self._planned(tokens, plans, dict(enumerate(policies)))
+
+    def _step(self, tokens: Tensor, plans: Sequence[DepthPlan], policies: dict[int, DepthPolicy]) -> Step:
+        for plan in plans:
+            if plan.num_layers != self.num_layers:
+                raise ValueError(f"a plan for {plan.num_layers} layers on a model of {self.num_layers}")
+        count = tokens.shape[1]
+        first = self.lengths
+        for sequence in range(self.batch):
+            self.cache.append(sequence, count)
+            self._tokens[sequence].extend(tokens[sequence].tolist())
+        sequences = np.repeat(np.arange(self.batch), count)
+        positions = np.concatenate([np.arange(start, start + count) for start in first])
+        hidden = self.stack.embed(tokens.reshape(-1))
+        start = np.zeros(len(positions), dtype=np.int64)
+        by_sequence = dict(enumerate(plans))
+        step = Step(self.stack, self.cache, sequences, positions, hidden, start, by_sequence, policies)
+        step.run()
+        return step
+
+    def _result(self, step: Step, first: Sequence[int]) -> StepResult:
+        count = step.num_new // self.batch
+        known = {row: view.computed_logits for row, view in step.views.items() if view.computed_logits is not None}
+        if len(known) == step.num_new:
+            logits = torch.stack([known[row] for row in range(step.num_new)])
+        else:
+            logits = self.stack.head(step.hidden[: step.num_new])
+        logits = logits.view(self.batch, count, -1)
+        for sequence in range(self.batch):
+            self._predictions[sequence] = (first[sequence], logits[sequence])
+        runs = step.runs[: step.num_new]
+        return StepResult(
+            logits,
+            (runs @ self._share).reshape(self.batch, count),
+            runs.reshape(self.batch, count, -1),
+        )
+
+    def _perplexity(self, hidden: Tensor, tokens: Tensor) -> float | None:
+        """exp of the mean negative log-likelihood of ``tokens`` [T] from the second on."""
+        if tokens.shape[0] < 2:
+            return None
+        total = 0.0
+        for begin in range(0, tokens.shape[0] - 1, _HEAD_ROWS):
+            end = min(begin + _HEAD_ROWS, tokens.shape[0] - 1)
+            logits = self.stack.head(hidden[begin:end]).float()
+            total += float(torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum"))
+        return float(np.exp(total / (tokens.shape[0] - 1)))
+
+
+def _layer_shares(stack: DecoderStack) -> npt.NDArray[np.float64]:
+    """[2L] what each sub-layer counts as a part of its layer, by the bytes of weights a token reads."""
+    weights = np.array(stack.sublayer_bytes, dtype=np.float64).reshape(-1, 2)
+    return (weights / weights.sum(axis=1, keepdims=True)).reshape(-1)
