@@ -1,1 +1,1 @@
-""""""
+"""The results folder: what was asked, every finished request, and what was concluded from them."""

@@ -1,0 +1,95 @@
+"""What a reader must know before believing a figure, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lsbench.measurement.statistics import MIN_PROMPTS
+from lsbench.measurement.timing import NOISE_LIMIT
+from lsbench.metrics import Fidelity, Measured, Speed, TaskScores
+from lsbench.records import SampleRecord
+
+BUSY_SHARE = 0.5
+"""Load average before the run, as a share of the cores, from which other work counts as a disturbance."""
+_FEW_PROMPTS = 10
+
+
+def about_machine(noise: float | None, load_average: float | None, cores: int | None) -> list[str]:
+    """Whether the machine was quiet enough to time on."""
+    said: list[str] = []
+    if noise is not None and noise > NOISE_LIMIT:
+        said.append(
+            f"The machine was too noisy for small differences: two halves of the baseline's requests differ "
+            f"by {noise:.1%} in time per token (more than {NOISE_LIMIT:.0%})."
+        )
+    if load_average is not None and cores and load_average > BUSY_SHARE * cores:
+        said.append(
+            f"Other work was running when the run began (load average {load_average:.1f} on {cores} "
+            f"core{'s' if cores != 1 else ''}): times may be longer than on a quiet machine."
+        )
+    return said
+
+
+def about_pairs(label: str, speed: Speed | None, left_out: Mapping[str, int]) -> list[str]:
+    """What is missing from a speedup, and whether enough is left."""
+    said: list[str] = []
+    if left_out:
+        total = sum(left_out.values())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        said.append(f"{label}: {_count(total, 'generation')} left out of the speedup ({reasons}).")
+    if speed is None:
+        return said
+    if speed.pairs == 0:
+        said.append(f"{label}: no speedup, because no prompt was timed under both it and the baseline.")
+    elif speed.pairs < MIN_PROMPTS:
+        said.append(
+            f"{label}: {_count(speed.pairs, 'prompt')} timed, too few for an interval of the speedup or a "
+            f"verdict; run at least {MIN_PROMPTS}."
+        )
+    elif speed.pairs < _FEW_PROMPTS:
+        said.append(f"{label}: only {speed.pairs} prompts timed, so the interval of the speedup is rough.")
+    return said
+
+
+def about_failures(records: Sequence[SampleRecord], label: str) -> list[str]:
+    """How many requests failed under one label, with the first reason."""
+    failed = [record for record in records if record.error is not None]
+    if not failed:
+        return []
+    first = " ".join((failed[0].error or "").split())[:200]
+    return [f"{label}: {len(failed)} of {_count(len(records), 'request')} failed, the first with: {first}"]
+
+
+def about_tasks(
+    label: str,
+    tasks: Mapping[str, TaskScores],
+    baseline: Mapping[str, Mapping[str, Measured]],
+    fidelity: Fidelity | None,
+) -> list[str]:
+    """Which tasks say nothing about a strategy, and why."""
+    said: list[str] = []
+    for task, scores in tasks.items():
+        if not scores.affected_by_strategy:
+            said.append(
+                f"{label} is lossless and {task} asks for log-likelihoods only: its score is the full "
+                "model's by definition, not an achievement."
+            )
+        elif task not in baseline:
+            said.append(f"{label}: {task} has no baseline score to compare with.")
+        elif not scores.tells_apart:
+            look = "; look at its fidelity instead" if fidelity is not None else ""
+            said.append(f"{task} cannot tell {label} from the baseline: {_same(scores)}{look}.")
+    return said
+
+
+def _same(scores: TaskScores) -> str:
+    documents = _count(scores.n, "document")
+    if not scores.difference:
+        return "they share no scored document"
+    if all(scores.metrics[name].value == 0 for name in scores.difference):
+        return f"both score 0 on all {documents}"
+    return f"both have full marks on all {documents}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,165 @@
+"""From records and scores to ``metrics.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lsbench.measurement import notes
+from lsbench.measurement.depth import depth, memory, speculation
+from lsbench.measurement.fidelity import fidelity
+from lsbench.measurement.pairing import Pairing, comparable_in_time, generations, pair_up
+from lsbench.measurement.quality import Scored, task_scores
+from lsbench.measurement.timing import noise, percentiles, speedups, token_count, tokens_per_second, tpot
+from lsbench.metrics import BaselineMetrics, Metrics, ModelInfo, Speed, Status, StrategyMetrics, TaskScores
+from lsbench.records import SampleRecord
+from lsbench.spec import StrategyChoice
+
+if TYPE_CHECKING:
+    from lsbench.store.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the records do not say themselves about the run they come from."""
+
+    run_id: str
+    status: Status
+    model: ModelInfo
+    baseline: str
+    """Label of the baseline."""
+    strategies: tuple[StrategyChoice, ...]
+    """In the order they were asked for."""
+    load_average: float | None = None
+    """Over the minute before the run began."""
+    cores: int | None = None
+    """Logical cores the run could use."""
+    notes: tuple[str, ...] = ()
+    """What the run noted; repeated first."""
+
+
+def context_of(manifest: Manifest) -> RunContext:
+    """The context of a stored run.
+
+    Raises:
+        ValueError: the run stopped before its model was found, so there is nothing to conclude.
+    """
+    if manifest.model is None:
+        raise ValueError(f"run {manifest.run_id} has no model yet")
+    return RunContext(
+        run_id=manifest.run_id,
+        status=manifest.status,
+        model=manifest.model.info,
+        baseline=manifest.spec.baseline,
+        strategies=manifest.spec.strategies,
+        load_average=manifest.load_average[0] if manifest.load_average else None,
+        cores=manifest.hardware.cores,
+        notes=manifest.notes,
+    )
+
+
+def summarise(
+    context: RunContext,
+    records: Sequence[SampleRecord],
+    scored: Mapping[str, Mapping[str, Scored]],
+    lossless: Mapping[str, bool],
+) -> Metrics:
+    """Conclude from a run's records and scores.
+
+    Args:
+        context: which run this is.
+        records: all of its records, one a request and label, in the order they were written.
+        scored: by label, then task; labels and tasks without scores may be missing.
+        lossless: by label, whether the strategy claims to be; a missing label does not.
+
+    The baseline itself, if it was also asked for as a strategy, is not compared with itself.
+    """
+    ours = [record for record in records if record.label == context.baseline]
+    written = generations(records, context.baseline)
+    baseline_scores = scored.get(context.baseline, {})
+    baseline = BaselineMetrics(
+        strategy=context.baseline,
+        tokens_per_second=tokens_per_second(written),
+        ttft_s=percentiles(record.ttft_s for record in written),
+        tpot_s=percentiles(map(tpot, written)),
+        generated_tokens=sum(map(token_count, written)),
+        tasks={task: dict(scores.metrics) for task, scores in baseline_scores.items()},
+        noise=noise(written),
+        memory=memory(ours),
+    )
+    said = [*context.notes, *notes.about_machine(baseline.noise, context.load_average, context.cores)]
+    said += notes.about_failures(ours, context.baseline)
+    strategies: list[StrategyMetrics] = []
+    for choice in context.strategies:
+        if choice.label == context.baseline:
+            said.append(f"{choice.label} is the baseline itself; it is not compared with itself.")
+            continue
+        claims = lossless.get(choice.label, False)
+        metrics, left_out = _strategy(context, choice, records, claims, scored)
+        strategies.append(metrics)
+        said += notes.about_pairs(choice.label, metrics.speed, left_out)
+        said += notes.about_failures([r for r in records if r.label == choice.label], choice.label)
+        said += notes.about_tasks(choice.label, metrics.tasks, baseline.tasks, metrics.fidelity)
+    return Metrics(
+        run_id=context.run_id,
+        status=context.status,
+        model=context.model,
+        baseline=baseline,
+        strategies=tuple(strategies),
+        notes=tuple(dict.fromkeys(said)),
+    )
+
+
+def _strategy(
+    context: RunContext,
+    choice: StrategyChoice,
+    records: Sequence[SampleRecord],
+    claims_lossless: bool,
+    scored: Mapping[str, Mapping[str, Scored]],
+) -> tuple[StrategyMetrics, Mapping[str, int]]:
+    """One strategy's metrics, and why prompts are missing from its speedup."""
+    label = choice.label
+    ours = [record for record in records if record.label == label and record.error is None]
+    written = generations(records, label)
+    pairing = pair_up(records, context.baseline, label)
+    timed = comparable_in_time(pairing)
+    generating = {record.task for record in records if record.kind == "generate"}
+    tasks: dict[str, TaskScores] = {
+        task: task_scores(
+            scores,
+            scored.get(context.baseline, {}).get(task),
+            affected=not claims_lossless or task in generating,
+        )
+        for task, scores in scored.get(label, {}).items()
+    }
+    metrics = StrategyMetrics(
+        name=choice.name,
+        options=choice.options,
+        label=label,
+        lossless=claims_lossless,
+        tasks=tasks,
+        speed=_speed(written, timed),
+        depth=depth(written, context.model.num_layers),
+        fidelity=fidelity(pairing.pairs, records, label),
+        speculation=speculation(written),
+        parity=None,
+        ceiling=None,
+        memory=memory(ours),
+    )
+    return metrics, timed.left_out
+
+
+def _speed(written: Sequence[SampleRecord], timed: Pairing) -> Speed | None:
+    if not written:
+        return None
+    ratios = speedups(timed.pairs)
+    return Speed(
+        speedup=ratios[0] if ratios else None,
+        end_to_end_speedup=ratios[1] if ratios else None,
+        tokens_per_second=tokens_per_second(written),
+        ttft_s=percentiles(record.ttft_s for record in written),
+        tpot_s=percentiles(map(tpot, written)),
+        generated_tokens=sum(map(token_count, written)),
+        pairs=len({pair.prompt for pair in timed.pairs}),
+    )

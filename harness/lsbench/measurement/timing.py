@@ -1,0 +1,143 @@
+"""How fast: seconds per token, time to the first token, and the ratio of both to the baseline's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lsbench.measurement.pairing import Pair, Prompt
+from lsbench.measurement.statistics import speedup_interval, verdict
+from lsbench.metrics import EndToEndSpeedup, Percentiles, Speedup
+from lsbench.records import SampleRecord
+
+NOISE_LIMIT = 0.05
+"""Relative difference between two halves of the baseline above which the machine was too noisy."""
+_FEWEST_FOR_NOISE = 4
+_Columns = tuple[list[float], list[int], list[float], list[int]]
+"""Seconds and tokens of the baseline, then of the strategy, one value a prompt."""
+
+
+@dataclass
+class _Totals:
+    """Seconds and tokens of one side of one prompt, over its repeats."""
+
+    decode_s: float = 0.0
+    decoded: int = 0
+    whole_s: float = 0.0
+    generated: int = 0
+
+    def add(self, record: SampleRecord) -> None:
+        decode_s, generated = record.decode_s or 0.0, token_count(record)
+        self.decode_s += decode_s
+        self.decoded += generated - 1
+        self.whole_s += (record.ttft_s or 0.0) + decode_s
+        self.generated += generated
+
+
+def token_count(record: SampleRecord) -> int:
+    """How many tokens a request emitted."""
+    return len(record.token_ids or ())
+
+
+def tpot(record: SampleRecord) -> float | None:
+    """Seconds per decoded token: decode seconds / (tokens - 1); None with fewer than two tokens."""
+    if record.decode_s is None or token_count(record) < 2:
+        return None
+    return record.decode_s / (token_count(record) - 1)
+
+
+def percentiles(values: Iterable[float | None]) -> Percentiles | None:
+    """Median and 95th percentile (linear between neighbours) of the values there are; None without any."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return None
+    import numpy as np
+
+    p50, p95 = np.percentile(present, [50, 95])
+    return Percentiles(p50=float(p50), p95=float(p95))
+
+
+def tokens_per_second(records: Iterable[SampleRecord]) -> float | None:
+    """Decode speed: (tokens - 1) / decode seconds, totals over all requests with a second token."""
+    timed = [record for record in records if tpot(record) is not None]
+    seconds = sum(record.decode_s or 0.0 for record in timed)
+    return sum(token_count(record) - 1 for record in timed) / seconds if seconds > 0 else None
+
+
+def speedups(pairs: Sequence[Pair]) -> tuple[Speedup, EndToEndSpeedup] | None:
+    """Baseline over strategy in seconds per decoded token, and per generated token with prefill in.
+
+    Both are ratios of totals over prompts, the repeats of a prompt together. None without pairs.
+
+    Args:
+        pairs: from ``comparable_in_time``.
+    """
+    if not pairs:
+        return None
+    both = _by_prompt(pairs)
+    decode, whole = _decode_columns(both), _whole_columns(both)
+    interval = speedup_interval(*decode)
+    return (
+        Speedup(value=_ratio(*decode), ci95=interval, verdict=verdict(interval)),
+        EndToEndSpeedup(value=_ratio(*whole), ci95=speedup_interval(*whole)),
+    )
+
+
+def speedup_so_far(pairs: Sequence[Pair]) -> float | None:
+    """The value of ``speedups`` without its interval, cheap enough to show while a run goes on."""
+    return _ratio(*_decode_columns(_by_prompt(pairs))) if pairs else None
+
+
+def noise(baseline: Sequence[SampleRecord]) -> float | None:
+    """Relative difference of TPOT between the odd and the even requests of the baseline.
+
+    Each half's TPOT is a ratio of totals; the difference is taken against both halves together.
+    None with fewer than 4 requests that decoded.
+
+    Args:
+        baseline: its generations, in the order they ran.
+    """
+    timed = [record for record in baseline if tpot(record) is not None]
+    if len(timed) < _FEWEST_FOR_NOISE:
+        return None
+    halves = [tokens_per_second(half) for half in (timed[0::2], timed[1::2])]
+    overall = tokens_per_second(timed)
+    if halves[0] is None or halves[1] is None or overall is None:
+        return None
+    return abs(1 / halves[0] - 1 / halves[1]) * overall
+
+
+def _by_prompt(pairs: Sequence[Pair]) -> list[tuple[_Totals, _Totals]]:
+    prompts: dict[Prompt, tuple[_Totals, _Totals]] = {}
+    for pair in pairs:
+        before, after = prompts.setdefault(pair.prompt, (_Totals(), _Totals()))
+        before.add(pair.baseline)
+        after.add(pair.strategy)
+    return list(prompts.values())
+
+
+def _decode_columns(both: list[tuple[_Totals, _Totals]]) -> _Columns:
+    return (
+        [before.decode_s for before, _ in both],
+        [before.decoded for before, _ in both],
+        [after.decode_s for _, after in both],
+        [after.decoded for _, after in both],
+    )
+
+
+def _whole_columns(both: list[tuple[_Totals, _Totals]]) -> _Columns:
+    return (
+        [before.whole_s for before, _ in both],
+        [before.generated for before, _ in both],
+        [after.whole_s for _, after in both],
+        [after.generated for _, after in both],
+    )
+
+
+def _ratio(
+    baseline_s: Sequence[float],
+    baseline_tokens: Sequence[float],
+    strategy_s: Sequence[float],
+    strategy_tokens: Sequence[float],
+) -> float:
+    return (sum(baseline_s) / sum(baseline_tokens)) / (sum(strategy_s) / sum(strategy_tokens))

@@ -1,0 +1,90 @@
+"""``manifest.json``: what was asked, on which machine, with which versions, and how far it came."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from lsbench.errors import BadInput, DamagedResults
+from lsbench.metrics import ModelInfo, Status
+from lsbench.spec import Frozen, RunSpec
+from lsbench.store.machine import GitState, Hardware
+
+SCHEMA = 1
+
+
+class ModelFacts(Frozen):
+    """The weights that were run."""
+
+    id: str
+    path: str | None
+    """Folder they were read from."""
+    sha256: str
+    num_layers: int
+    dtype: str
+
+    @property
+    def info(self) -> ModelInfo:
+        """The part that ``metrics.json`` repeats."""
+        return ModelInfo(id=self.id, num_layers=self.num_layers, dtype=self.dtype, sha256=self.sha256)
+
+
+class Manifest(Frozen):
+    """Everything needed to ask the same again; written when a run begins and whenever more is known."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    run_id: str
+    status: Status
+    spec: RunSpec
+    created: datetime
+    """UTC."""
+    updated: datetime
+    """UTC."""
+    versions: dict[str, str | None]
+    """Of the process that began the run; a resume with other versions is told in ``notes``."""
+    model: ModelFacts | None = None
+    """None until the model has been found."""
+    data_sha256: dict[str, str] = Field(default_factory=dict)
+    """Hash of each task's documents."""
+    hardware: Hardware
+    threads: int | None = None
+    """Threads of torch's CPU operators as they were, not as asked."""
+    load_average: tuple[float, float, float] | None = None
+    """Over 1, 5 and 15 minutes, before the run began."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    git: GitState | None = None
+    sandbox: str | None = None
+    """What confined generated code; None when none was run."""
+    notes: tuple[str, ...] = ()
+    segments: int = Field(default=1, ge=1)
+    """How many processes wrote to the folder: the first, and one for each resume."""
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a ``manifest.json``.
+
+    Raises:
+        BadInput: it is of a later schema, or cannot be opened.
+        DamagedResults: it is not a manifest.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror or error}.") from error
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise DamagedResults(f"{path} is damaged: {first_problem(error)}.") from error
+    if manifest.schema_ != SCHEMA:
+        raise BadInput(f"{path} has schema {manifest.schema_}, this lsbench reads {SCHEMA}; update lsbench.")
+    return manifest
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing pydantic found wrong, on one line."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    message = " ".join(problem["msg"].split())
+    return f"{where}: {message}" if where else message
