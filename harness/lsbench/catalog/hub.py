@@ -43,7 +43,7 @@ def hub_folder(model: str, revision: str | None, progress: Progress) -> Path:
 
     try:
         folder = fetch(_WANTED)
-        if not any(folder.glob("*.safetensors")):
+        if not any(folder.glob("*.safetensors")):  # the weights are then in PyTorch's own format
             folder = fetch([*_WANTED, "pytorch_model*.bin"])
     except (OSError, ValueError) as error:
         raise _explained(error, model, revision) from error
@@ -64,7 +64,7 @@ def _explained(error: Exception, model: str, revision: str | None) -> LsbenchErr
         close = nearest_name(model)
         hint = f" Did you mean {close!r}?" if close else ""
         return BadInput(
-            f"The hub has no model {model!r} that this login may see, and there is no such folder here.{hint} "
+            f"The hub has no model {model!r} that this login may see, nor is there such a folder here.{hint} "
             f"Check the spelling; for a private model log in with 'hf auth login'. {WORKS_OFFLINE}"
         )
     cause = _root(error)

