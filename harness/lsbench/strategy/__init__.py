@@ -1,0 +1,59 @@
+"""The plugin contract: what a strategy is. Read this file first.
+
+A strategy is a class with an options model and two verbs, ``generate`` and ``score``. The decoding loops
+live in the core, so most strategies write neither: they return a ``DepthPolicy`` and inherit both.
+A package registers its strategies under the entry-point group ``lsbench.strategies``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
+from lsbench.strategy.emission import Emitted, Scored
+from lsbench.strategy.options import Choice, FloatRange, IntRange, StrategyOptions, option
+
+if TYPE_CHECKING:
+    from lsbench.engine import DepthPolicy, Sampler, Session
+    from lsbench.strategy.preparation import Preparation
+
+
+class Strategy:
+    """A way of decoding. One object serves every request of a run; a request's state lives in its policy."""
+
+    Options: ClassVar[type[StrategyOptions]] = StrategyOptions
+    """The options model; ``self.options`` is an instance of it."""
+    lossless: ClassVar[bool] = False
+    """Whether the output's distribution is claimed to equal the full model's (it is checked)."""
+
+    def __init__(self, options: StrategyOptions) -> None:
+        self.options = options
+
+    def check(self, num_layers: int) -> None:
+        """Raise ``BadInput`` for options that cannot hold on a model of L layers; no weights are loaded yet."""
+
+    def prepare(self, preparation: Preparation) -> None:
+        """Once, when the model is loaded and before anything is timed: calibrate on ``preparation``."""
+
+    def policy(self, request: GenerateRequest | ScoreWindow) -> DepthPolicy:
+        """A fresh policy for one request: all that most strategies define."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither policy nor its own generate and score")
+
+    def generate(self, session: Session, request: GenerateRequest) -> Iterator[Emitted]:
+        """Continue the prompt; the caller stops iterating at a stop condition. At most ``max_new_tokens``."""
+        from lsbench.strategy.loops import decode
+
+        return decode(session, request, self.policy(request))
+
+    def score(self, session: Session, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
+        """Log-likelihood of a continuation under the same depth rule; ``sampler`` makes the choices (greedy if None)."""
+        from lsbench.strategy.loops import score_continuation
+
+        return score_continuation(session, window, self.policy(window), sampler)
+
+
+__all__ = [
+    "Choice", "Emitted", "FloatRange", "GenerateRequest", "IntRange", "Sampling", "ScoreWindow", "Scored",
+    "Strategy", "StrategyOptions", "option",
+]  # fmt: skip

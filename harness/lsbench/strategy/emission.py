@@ -1,0 +1,42 @@
+"""What a strategy hands back: emitted tokens, and the score of a continuation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["decoded", "accepted", "verified"]
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """Tokens that are out for good.
+
+    Attributes:
+        tokens: ids, at least one.
+        depth: layers run for each of ``tokens`` (a layer run in part counts its share of weight bytes),
+            or None when the strategy cannot tell.
+        kind: ``decoded`` under a plan; ``accepted`` drafts of a verify pass; ``verified``, the
+            verifier's own token.
+        drafted: how many tokens were drafted for this emission; None when nothing drafts.
+    """
+
+    tokens: tuple[int, ...]
+    depth: tuple[float, ...] | None
+    kind: Kind = "decoded"
+    drafted: int | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A continuation of T tokens as a strategy sees it.
+
+    Attributes:
+        logprobs: T natural-log probabilities of the continuation's tokens.
+        choices: T ids that the strategy would have chosen in their places.
+        depth: layers run for the prediction of each, or None when the strategy cannot tell.
+    """
+
+    logprobs: tuple[float, ...]
+    choices: tuple[int, ...]
+    depth: tuple[float, ...] | None

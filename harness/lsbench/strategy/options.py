@@ -1,0 +1,75 @@
+"""Options of a strategy: a pydantic model whose every field carries bounds, help, and its search space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """Search whole numbers from ``low`` to ``high``, both included; None is the model's number of layers."""
+
+    low: int
+    high: int | None
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """Search numbers from ``low`` to ``high``."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Search among ``values``."""
+
+    values: tuple[str | int | float | bool | None, ...]
+
+
+SearchSpace = IntRange | FloatRange | Choice
+
+
+class StrategyOptions(BaseModel):
+    """Base of every options model: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def search_spaces(cls) -> dict[str, SearchSpace]:
+        """The search space of each option that has one."""
+        spaces: dict[str, SearchSpace] = {}
+        for name, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and "search" in extra:
+                spaces[name] = cast(SearchSpace, extra["search"])
+        return spaces
+
+
+def option(
+    default: Any = PydanticUndefined,
+    *,
+    help: str,  # noqa: A002 - what every command-line library calls it
+    search: SearchSpace | None = None,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> Any:
+    """Declare an option.
+
+    Args:
+        default: its value when the user gives none; leave it out to make the option required.
+        help: one line for ``lsbench ls strategies``.
+        search: where ``lsbench tune`` looks; None keeps the option fixed.
+        ge, gt, le, lt: bounds.
+    """
+    extra: dict[str, Any] | None = None if search is None else {"search": search}
+    field: FieldInfo = Field(default, description=help, json_schema_extra=extra, ge=ge, gt=gt, le=le, lt=lt)
+    return field

@@ -1,0 +1,39 @@
+"""What a strategy may calibrate on before anything is timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from lsbench.engine import DecoderStack, block_influence
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A loaded model and a few prompts that are never the evaluated ones.
+
+    Attributes:
+        stack: the model.
+        calibration_prompts: token ids of each calibration prompt.
+    """
+
+    stack: DecoderStack
+    calibration_prompts: tuple[tuple[int, ...], ...]
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return self.stack.num_layers
+
+    @property
+    def sublayer_bytes(self) -> tuple[int, ...]:
+        """Bytes of weights a token reads in each of the 2L sub-layers."""
+        return self.stack.sublayer_bytes
+
+    @cached_property
+    def influence(self) -> npt.NDArray[np.float64]:
+        """[2L] block influence of each sub-layer on the calibration prompts, measured once for all strategies."""
+        return block_influence(self.stack, self.calibration_prompts)

@@ -1,0 +1,1 @@
+"""The built-in strategies, registered under ``lsbench.strategies`` as any third party's are."""
