@@ -45,10 +45,10 @@ def depth_charts(metrics: Metrics) -> list[DepthChart]:
             for layers, tokens in enumerate(counts)
         )
         full = metrics.model.num_layers
-        whole = sum(counts[full:]) / total
+        whole = figures.share(sum(counts[full:]) / total)
         summary = (
             f"{figures.significant(strategy.depth.mean_layers)} of {full} layers per token on average; "
-            f"half of the {total:,} tokens ran {_median(counts)} layers or fewer, {figures.share(whole)} ran all {full}."
+            f"half of the {total:,} tokens ran {_median(counts)} layers or fewer, {whole} ran all {full}."
         )
         charts.append(DepthChart(strategy.label, summary, bars))
     return charts

@@ -9,7 +9,7 @@ from lsbench.metrics import Metrics
 from lsbench.report.belief import NOTHING_AGAINST, belief_notes
 from lsbench.report.content import HOW_TO_READ, model_line, sections, strategy_heading
 from lsbench.report.facts import RunFacts
-from lsbench.report.plain import markdown, one_line
+from lsbench.report.plain import markdown, one_line, printable
 from lsbench.report.verdict import speed_tone, verdict_sentences
 
 if TYPE_CHECKING:
@@ -52,4 +52,5 @@ def _environment() -> Environment:
     )
     environment.filters["md"] = markdown
     environment.filters["one_line"] = one_line
+    environment.filters["printable"] = printable
     return environment
