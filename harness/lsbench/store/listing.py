@@ -46,7 +46,7 @@ def find_run(name_or_path: str | Path, output_dir: Path | str) -> RunFolder:
     paths = {path.name: path for path in _run_paths(output)}
     if name in paths:
         return RunFolder.open(paths[name])
-    if name != LATEST and (Path(name).is_dir() or "/" in name or "\\" in name):
+    if name not in ("", LATEST) and (Path(name).is_dir() or "/" in name or "\\" in name):
         return RunFolder.open(name)
     if not paths:
         raise BadInput(f"No run {name!r}: {output} holds no results; say where they are with --output DIR.")

@@ -218,7 +218,8 @@ class RunFolder:
 
     def write_metrics(self, metrics: Metrics) -> None:
         """Replace ``metrics.json``."""
-        text = pydantic_core.to_json(metrics, by_alias=True, indent=2, inf_nan_mode="strings").decode()
+        fields = metrics.model_dump(by_alias=True)
+        text = pydantic_core.to_json(fields, indent=2, inf_nan_mode="strings").decode()
         self.write_text(METRICS, text + "\n")
 
     def metrics(self) -> Metrics | None:

@@ -83,7 +83,7 @@ class SamplesFile:
             LsbenchError: the line could not be written whole; the file is then as it was.
         """
         # Infinite log-probabilities become strings: every JSON reader takes them, and so does read().
-        line = pydantic_core.to_json(record, by_alias=True, inf_nan_mode="strings") + b"\n"
+        line = pydantic_core.to_json(record.model_dump(by_alias=True), inf_nan_mode="strings") + b"\n"
         before: int | None = None
         try:
             if self._descriptor is None:
