@@ -49,7 +49,7 @@ def test_the_verdict_comes_first_then_doubt_then_figures(metrics_of, slower):
         notes=("limits only",),
         manifest='{"schema": 1}',
     )
-    text = words(Page(html_report(metrics_of(slower, noise=0.2), facts)))
+    text = words(Page(html_report(metrics_of(slower, notes=("Two halves differ by 20%.",)), facts)))
     places = [
         "dynamic_skip: slower here, 0.93× (0.91–0.95)",
         "Believe it?",

@@ -9,7 +9,7 @@ def tables(text: str) -> list[list[str]]:
 
 def test_everything_is_there(metrics_of, slower):
     facts = RunFacts(started="2026-01-01 12:00 UTC", machine=(("processor", "Z80"),), notes=("limits only",))
-    text = markdown_report(metrics_of(slower, noise=0.06), facts)
+    text = markdown_report(metrics_of(slower, notes=("Two halves differ by 6%.",)), facts)
     assert text.startswith(
         "# lsbench: smollm2-135m-instruct, 30 layers, float32\n\nRun 20260101-1200-abc, 2026-01-01"
     )

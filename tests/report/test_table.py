@@ -55,7 +55,7 @@ def test_every_figure_stands_beside_its_name(metrics_of, slower, width):
 
 def test_the_verdict_comes_first_and_doubt_last(metrics_of, slower):
     facts = RunFacts(notes=("Generated code was confined by limits only.",))
-    text = words(shown(metrics_of(slower, noise=0.2), facts=facts))
+    text = words(shown(metrics_of(slower, notes=("Two halves differ by 20%.",)), facts=facts))
     verdict, table = text.index("dynamic_skip: slower here, 0.93× (0.91–0.95)"), text.index("How fast")
     doubt = text.index("Believe it? Know this first:")
     assert verdict < table < doubt < text.index("differ by 20%") < text.index("confined by limits only.")

@@ -91,6 +91,13 @@ def test_each_outcome_in_quality_has_its_words(metrics_of, with_scores, given, w
     assert f"; humaneval {words}" in one(metrics)
 
 
+def test_a_task_without_anything_to_compare_says_so(metrics_of, with_scores):
+    alone = with_scores(scores(0.5, None, tells_apart=False))
+    assert "apart because the baseline has no score for it" in one(metrics_of(alone, tasks={}))
+    metrics = metrics_of(alone, tasks={"humaneval": {"pass@1": Measured(value=0.5)}})
+    assert "apart because both have no scored sample in common" in one(metrics)
+
+
 def test_a_baseline_that_solves_all_cannot_tell_either(metrics_of, with_scores):
     strategy = with_scores(scores(1, Difference(value=0), tells_apart=False))
     metrics = metrics_of(strategy, tasks={"humaneval": {"pass@1": Measured(value=1)}})

@@ -75,9 +75,13 @@ def difference_text(difference: Difference, decimals: int) -> str:
 
 def why_not_apart(scores: TaskScores, baseline: dict[str, Measured]) -> str:
     """Why a task cannot tell a strategy from the baseline, as the rest of "because ..."."""
+    if not baseline:
+        return "the baseline has no score for it"
     metric = main_metric(scores)
-    reference = baseline.get(metric) if metric else None
-    if reference is not None and metric is not None:
+    if metric not in scores.difference:
+        return "both have no scored sample in common"
+    reference = baseline.get(metric)
+    if reference is not None:
         if reference.value == 0:
             solves = (
                 f"solves 0 of {scores.n}" if is_pass_fail(metric) else f"scores 0 on all {scores.n} samples"

@@ -16,7 +16,7 @@ from lsbench.report.quality import (
 
 _TASKS_IN_SENTENCE = 3
 NOISY = 0.05
-"""The baseline's halves may differ by this share before the machine counts as too noisy."""
+"""The limit ``BaselineMetrics.noise`` names: above it the machine was too noisy for small differences."""
 
 
 def verdict_sentences(metrics: Metrics) -> list[str]:
