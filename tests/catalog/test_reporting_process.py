@@ -26,6 +26,10 @@ def test_progress_lines_are_passed_on_and_the_rest_kept(told):
     [
         ("print('ERROR: first'); print('ERROR: the cause'); print('note'); exit(1)", "the cause"),
         ("raise KeyError('k')", "KeyError: 'k'"),
+        (
+            "import os; print('ERROR: no', flush=True); os.kill(os.getpid(), 9)",
+            "it was killed by signal 9, as happens when memory runs out",
+        ),
         ("exit(3)", "it ended with status 3 and said nothing"),
     ],
 )

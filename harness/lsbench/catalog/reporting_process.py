@@ -27,7 +27,9 @@ class Ended:
 
     @property
     def reason(self) -> str:
-        """The line that says best what went wrong: the last error line, else the last line."""
+        """What went wrong, in a line: the signal that killed it, the last error line, or the last line."""
+        if self.status < 0:
+            return f"it was killed by signal {-self.status}, as happens when memory runs out"
         errors = [line for line in self.lines if line.startswith("ERROR: ")]
         if errors:
             return errors[-1].removeprefix("ERROR: ")
