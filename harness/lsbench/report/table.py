@@ -22,6 +22,7 @@ Say = Callable[[str], str]
 """Spells text for the terminal's own characters."""
 
 _STYLES: dict[Tone, str] = {"good": "green", "bad": "red", "even": "yellow", "plain": ""}
+_INDENT = 2
 _NAME_WIDTH = 32
 _BASELINE_WIDTH = 18
 _STRATEGY_WIDTH = 24
@@ -60,7 +61,7 @@ class RunTable:
         for strategy, sentence in zip(self._metrics.strategies, sentences, strict=True):
             text = Text(say(sentence))
             text.stylize(f"bold {_STYLES[speed_tone(strategy)]}", 0, len(say(one_line(strategy.label))))
-            yield Padding(text, (0, 0, 0, 2))
+            yield Padding(text, (0, 0, 0, _INDENT))
 
     def _columns(self, width: int) -> list[tuple[int, int]]:
         """Ranges of strategies that fit side by side in ``width`` columns."""
@@ -71,7 +72,11 @@ class RunTable:
     def _table(self, first: int, last: int, say: Say) -> Table:
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         built = sections(self._metrics)
-        longest = max((len(say(row.name)) + 2 for section in built for row in section.rows), default=0)
+        names = [row.name for section in built for row in section.rows]
+        longest = max(
+            [_INDENT + len(say(name)) for name in names] + [len(section.title) for section in built],
+            default=0,
+        )
         table.add_column("", width=min(longest, _NAME_WIDTH), overflow="fold")
         baseline = one_line(self._metrics.baseline.strategy)
         table.add_column(Text(say(f"{baseline}\n(baseline)")), overflow="fold")
@@ -85,7 +90,9 @@ class RunTable:
         table.add_row(Text(say(section.title), "bold"))
         for row in section.rows:
             cells = (row.baseline, *row.strategies[first:last])
-            table.add_row(Padding(Text(say(row.name)), (0, 0, 0, 2)), *(_drawn(cell, say) for cell in cells))
+            table.add_row(
+                Padding(Text(say(row.name)), (0, 0, 0, _INDENT)), *(_drawn(cell, say) for cell in cells)
+            )
 
     def _belief(self, say: Say) -> Group:
         notes = belief_notes(self._metrics, self._facts)
