@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
-from lsbench.measurement.statistics import mcnemar, mean_interval, unseen_change
+from lsbench.measurement.statistics import mcnemar, ratio_of_totals_interval, unseen_change
 from lsbench.metrics import Difference, Measured, TaskScores
 
 
@@ -30,7 +30,12 @@ class Scored(Protocol):
 
     @property
     def per_doc(self) -> Mapping[str, Mapping[int, float]]:
-        """Each metric for every document, by document number; absent where a metric has no such values."""
+        """Each metric for every document, by document number; absent where it is no mean of such values."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, Mapping[int, float]]:
+        """For those of ``per_doc`` whose mean is weighted, each document's weight."""
         ...
 
 
@@ -57,43 +62,30 @@ def task_scores(strategy: Scored, baseline: Scored | None, affected: bool) -> Ta
 def difference(name: str, strategy: Scored, baseline: Scored) -> Difference | None:
     """Strategy minus baseline on one metric, over the documents both have.
 
-    The interval resamples documents. A metric whose value is not the mean of its documents (bits per
-    byte weighs each by its bytes) keeps the difference of its values, and the interval of the mean
-    difference is moved to it. Where every document passes or fails and none changed, the interval is
-    what seeing no change among so many still allows. A metric without values by document has a
-    difference without an interval. None where the two share no document.
+    The interval resamples documents, each with its weight where the metric is a weighted mean (bits
+    per byte weighs documents by their bytes). Where every document passes or fails and none changed,
+    the interval is what seeing no change among so many still allows. A metric without values by
+    document has a difference without an interval. None where the two share no document, or where
+    the difference is not finite.
     """
-    after, before = strategy.metrics[name].value, baseline.metrics[name].value
     ours, theirs = strategy.per_doc.get(name), baseline.per_doc.get(name)
     if not ours or not theirs:
-        return _finite(after - before)
+        change = strategy.metrics[name].value - baseline.metrics[name].value
+        return Difference(value=change) if math.isfinite(change) else None
     shared = sorted(ours.keys() & theirs.keys())
-    pairs = [(theirs[doc], ours[doc]) for doc in shared]
-    if not pairs or not all(math.isfinite(value) for pair in pairs for value in pair):
-        return _finite(after - before) if pairs else None
-    changes = [new - old for old, new in pairs]
-    mean = math.fsum(changes) / len(changes)
-    if all(value in (0, 1) for pair in pairs for value in pair):
-        interval = mean_interval(changes)
+    weighed = strategy.weights.get(name, {})
+    weights = [weighed.get(doc, 1.0) for doc in shared]
+    changes = [ours[doc] - theirs[doc] for doc in shared]
+    changed = [weight * change for weight, change in zip(weights, changes, strict=True)]
+    if sum(weights) <= 0 or not all(map(math.isfinite, changed)):
+        return None
+    interval, p_value = ratio_of_totals_interval(changed, weights), None
+    if not weighed and all(side[doc] in (0, 1) for side in (ours, theirs) for doc in shared):
+        p_value = mcnemar([theirs[doc] == 1 for doc in shared], [ours[doc] == 1 for doc in shared])
         if interval is not None and not any(changes):
-            reach = unseen_change(len(changes))
+            reach = unseen_change(len(shared))
             interval = (-reach, reach)
-        p_value = mcnemar([old == 1 for old, _ in pairs], [new == 1 for _, new in pairs])
-        return Difference(value=mean, ci95=interval, p_value=p_value)
-    weighted = ours.keys() == theirs.keys() and not (_is_mean(ours, after) and _is_mean(theirs, before))
-    value = after - before if weighted and math.isfinite(after - before) else mean
-    interval = mean_interval(changes)
-    if interval is not None:
-        interval = (interval[0] + value - mean, interval[1] + value - mean)
-    return Difference(value=value, ci95=interval)
-
-
-def _finite(value: float) -> Difference | None:
-    return Difference(value=value) if math.isfinite(value) else None
-
-
-def _is_mean(values: Mapping[int, float], aggregate: float) -> bool:
-    return math.isclose(math.fsum(values.values()) / len(values), aggregate, rel_tol=1e-6, abs_tol=1e-9)
+    return Difference(value=math.fsum(changed) / math.fsum(weights), ci95=interval, p_value=p_value)
 
 
 def _tells_apart(name: str, strategy: Scored, baseline: Scored) -> bool:

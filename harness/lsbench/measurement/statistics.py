@@ -41,11 +41,6 @@ def speedup_interval(
     return _bootstrap([baseline_s, baseline_tokens, strategy_s, strategy_tokens], _speedup)
 
 
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """95 % interval of the mean; of paired differences, the paired interval."""
-    return _bootstrap([values], _mean)
-
-
 def mcnemar(baseline: Sequence[bool], strategy: Sequence[bool]) -> float:
     """Exact McNemar p-value: could chance alone turn as many passes into failures, or back?
 
@@ -110,10 +105,6 @@ def _bootstrap(columns: Sequence[Sequence[float]], statistic: Statistic) -> Inte
     )
     low, high = (float(bound) for bound in result.confidence_interval)
     return (low, high) if np.isfinite(low) and np.isfinite(high) else None
-
-
-def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    return values.mean(axis=axis)
 
 
 def _ratio_of_totals(

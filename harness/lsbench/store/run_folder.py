@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
 METRICS = "metrics.json"
 _LOCK = ".lock"
-_LOCK_PATIENCE_S = 1.0
+_LOCK_PATIENCE_S = 0.3
 """Long enough to outlast a reader that only asks whether anyone writes."""
 TORN_NOTE = (
     "The last line of samples.jsonl was cut short when the run was stopped; its request was run again."
