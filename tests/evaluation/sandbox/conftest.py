@@ -1,0 +1,124 @@
+"""A sandbox of each kind that works here, and a look at what a program left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from lsbench.errors import SandboxUnavailable
+from lsbench.evaluation.sandbox import MECHANISMS, Limits, Outcome, Sandbox, box
+
+WALL_S = 1.5
+SMALL = Limits(wall_s=WALL_S, cpu_s=2, memory_bytes=512 << 20, processes=12, output_bytes=1 << 20)
+
+
+@dataclass
+class Arena:
+    """Runs a hostile program and proves that it is over: no process, no file, the victims untouched."""
+
+    sandbox: Sandbox
+    mark: str
+    """Stands in the command line of every process that a program of ours starts as."""
+    scratch: Path
+    """Where throw-away folders are made."""
+    victim: Path
+    """A working tree that any user may write to."""
+    tree: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def confines(self) -> bool:
+        return self.sandbox.mechanism != "limits"
+
+    def attack(self, program: str, test: str = "assert False") -> Outcome:
+        """Run; whatever comes of it, it is no pass, is over in time and leaves nothing."""
+        given = f"MARK, VICTIM, HARNESS = {self.mark!r}, {str(self.victim)!r}, {os.getpid()}\n"
+        began = time.monotonic()
+        outcome = self.sandbox.run(given + program, test)
+        assert time.monotonic() - began < WALL_S + 3
+        assert not outcome.passed, outcome
+        assert outcome.reason != "passed"
+        self.nothing_is_left()
+        return outcome
+
+    def run(self, program: str, test: str) -> Outcome:
+        """Run an honest program, with time to spare on a busy machine."""
+        patient = dataclasses.replace(self.sandbox.limits, wall_s=20.0, cpu_s=20)
+        outcome = dataclasses.replace(self.sandbox, limits=patient).run(program, test)
+        self.nothing_is_left()
+        return outcome
+
+    def nothing_is_left(self) -> None:
+        assert self.processes() == []
+        assert list(self.scratch.iterdir()) == []
+        if self.confines:
+            assert read(self.victim) == self.tree
+
+    def processes(self) -> list[str]:
+        left = []
+        for process in psutil.process_iter():
+            try:
+                command = " ".join(process.cmdline())
+                if self.mark in command and process.pid != os.getpid():
+                    left.append(f"{process.pid} {process.status()} {command[-200:]}")
+            except psutil.Error:
+                continue
+        return left
+
+
+def read(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+EVERY = ["strongest", *(pytest.param(name, marks=pytest.mark.slow) for name in MECHANISMS)]
+
+
+@pytest.fixture(scope="session")
+def sandbox_of() -> Callable[[str], Sandbox | str]:
+    """Sandboxes by mechanism, each tried once; in place of one that does not work here, the reason."""
+    tried: dict[str, Sandbox | str] = {}
+
+    def sandbox_of(mechanism: str) -> Sandbox | str:
+        if mechanism not in tried:
+            try:
+                strongest = mechanism == "strongest"
+                tried[mechanism] = Sandbox.detect(limits=SMALL) if strongest else Sandbox.using(mechanism, SMALL)
+            except SandboxUnavailable as refusal:
+                tried[mechanism] = str(refusal)
+        return tried[mechanism]
+
+    return sandbox_of
+
+
+@pytest.fixture(params=EVERY)
+def arena(
+    request: pytest.FixtureRequest,
+    sandbox_of: Callable[[str], Sandbox | str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Arena]:
+    sandbox = sandbox_of(request.param)
+    if isinstance(sandbox, str):
+        pytest.skip(sandbox)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    mark = f"mark-{uuid.uuid4().hex}"
+    text = box._runner()
+    monkeypatch.setattr(box, "_runner", lambda: f"# {mark}\n{text}")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        os.chmod(place, 0o755)
+        victim = Path(place, "tree")
+        (victim / "package").mkdir(parents=True)
+        (victim / "package" / "module.py").write_text("precious = True\n")
+        (victim / "README.md").write_text("precious\n")
+        for path in [victim, *victim.rglob("*")]:
+            path.chmod(0o777 if path.is_dir() else 0o666)
+        yield Arena(sandbox, mark, scratch, victim, read(victim))

@@ -1,0 +1,139 @@
+"""How a mechanism is chosen, what is said of it, and running many at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from lsbench.errors import SandboxUnavailable
+from lsbench.evaluation.sandbox import MECHANISMS, Limits, Sandbox, box, probe
+from lsbench.evaluation.sandbox.interpreter import outermost
+
+SHORT = Limits(wall_s=10.0)
+
+
+def test_detected_sandbox_is_the_first_that_works():
+    detected = Sandbox.detect(limits=SHORT)
+    for mechanism in MECHANISMS[: MECHANISMS.index(detected.mechanism)]:
+        with pytest.raises(SandboxUnavailable, match=mechanism):
+            Sandbox.using(mechanism, SHORT)
+    assert (detected.warning is None) == (detected.mechanism != "limits")
+
+
+@pytest.fixture
+def only_limits(monkeypatch):
+    """A machine whose kernel refuses every confinement: the trial's own verdict, for each of them."""
+    real = probe.trial
+
+    def trial(run, limits, confining):
+        return "refused" if confining else real(run, limits, confining)
+
+    monkeypatch.setattr(probe, "trial", trial)
+
+
+@pytest.mark.usefixtures("only_limits")
+def test_falls_back_to_limits_with_one_warning_line():
+    sandbox = Sandbox.detect("auto", SHORT)
+    assert sandbox.mechanism == "limits"
+    assert sandbox.warning is not None
+    assert "\n" not in sandbox.warning
+    assert sandbox.run("x = 1", "assert x == 1").passed
+
+
+@pytest.mark.usefixtures("only_limits")
+def test_strict_refuses_limits():
+    with pytest.raises(SandboxUnavailable, match="--sandbox auto") as refusal:
+        Sandbox.detect("strict", SHORT)
+    assert refusal.value.exit_code == 2
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+def test_trial_sees_through_a_mechanism_that_does_not_confine():
+    """The limits alone, passed off as a confinement, do not stand the trial."""
+    limits_only = Sandbox("limits", SHORT, changes_user=os.geteuid() == 0)
+    assert probe.trial(limits_only._run, SHORT, confining=True)
+    assert probe.trial(limits_only._run, SHORT, confining=False) is None
+
+
+def test_missing_bubblewrap_is_said(monkeypatch):
+    monkeypatch.setattr(box, "_bubblewrap", lambda: None)
+    with pytest.raises(SandboxUnavailable, match="bubblewrap"):
+        Sandbox.using("bubblewrap", SHORT)
+
+
+def test_a_confinement_that_cannot_be_set_up_is_no_failed_sample(monkeypatch):
+    monkeypatch.setattr(box, "_runner", lambda: "raise OSError('nothing works')")
+    with pytest.raises(SandboxUnavailable, match="nothing works"):
+        Sandbox("limits", SHORT).run("pass", "pass")
+
+
+def test_many_keep_their_order_and_run_at_once():
+    sandbox = Sandbox.detect(limits=SHORT)
+    began = time.monotonic()
+    outcomes = sandbox.run_many(
+        [("import time\ntime.sleep(1)", f"assert {number % 2}") for number in range(4)], workers=4
+    )
+    assert [outcome.passed for outcome in outcomes] == [False, True, False, True]
+    assert time.monotonic() - began < 3.9
+    assert sandbox.run_many([]) == []
+
+
+def test_large_program():
+    sandbox = Sandbox.detect(limits=SHORT)
+    text = "x = '" + "a" * 3_000_000 + "'"
+    assert sandbox.run(text, "assert len(x) == 3_000_000").passed
+
+
+def test_hashes_are_the_same_every_time():
+    sandbox = Sandbox.detect(limits=SHORT)
+    said = {sandbox.run("raise SystemExit(str(hash('text')))", "").detail for _ in range(2)}
+    assert len(said) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's word that a parent died")
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_nothing_outlives_a_killed_harness(mechanism, tmp_path):
+    try:
+        Sandbox.using(mechanism, SHORT)
+    except SandboxUnavailable as refusal:
+        pytest.skip(str(refusal))
+    code = (
+        "from lsbench.evaluation.sandbox import Sandbox, Limits\n"
+        f"Sandbox.using({mechanism!r}, Limits(wall_s=60)).run('while True: pass', '')"
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = os.environ | {"TMPDIR": str(scratch)}
+    harness = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    try:
+        ours = psutil.Process(harness.pid)
+        deadline = time.monotonic() + 20
+        descendants: list[psutil.Process] = []
+        while time.monotonic() < deadline:
+            descendants = ours.children(recursive=True)
+            busy = [process for process in descendants if process.cpu_times().user > 0.3]
+            if busy:
+                break
+            time.sleep(0.05)
+        assert busy
+    finally:
+        harness.send_signal(signal.SIGKILL)
+        harness.wait()
+    gone, alive = psutil.wait_procs(descendants, timeout=5)
+    assert alive == []
+    assert list(scratch.iterdir()) == []
+
+
+def test_outermost_keeps_links_and_drops_what_lies_within(tmp_path):
+    (tmp_path / "real" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    paths = [str(tmp_path / name) for name in ("real", "real/inner", "link", "missing")]
+    assert sorted(outermost(paths)) == [str(tmp_path / "link"), str(tmp_path / "real")]
+    assert outermost(["/"]) == ()
