@@ -280,5 +280,16 @@ class PlainModel:
 
 
 @pytest.fixture
-def plain_model(model):
+def one_thread():
+    """Threads that wait for each other cost far more than so small a model gains by them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def plain_model(model, one_thread):
     return lambda tokenizer: PlainModel(model, tokenizer)
