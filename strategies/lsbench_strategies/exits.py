@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lsbench.errors import BadInput
+from lsbench.strategy import BadInput
 
 
 def check_exit_layer(strategy: str, option: str, layer: int, num_layers: int) -> None:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import cast
 
 from lsbench.engine import ConstantPolicy, DepthPlan, DepthPolicy, KVFill
-from lsbench.strategy import Choice, GenerateRequest, IntRange, ScoreWindow, Strategy, StrategyOptions, option
-from lsbench.strategy.preparation import Preparation
+from lsbench.strategy import (
+    Choice,
+    GenerateRequest,
+    IntRange,
+    Preparation,
+    ScoreWindow,
+    Strategy,
+    StrategyOptions,
+    option,
+)
 from lsbench_strategies.exits import check_exit_layer
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lsbench.engine.influence import block_influence
+    from lsbench.engine.influence import block_influence, layer_cosines
     from lsbench.engine.plan import ATTENTION, MLP, DepthPlan, KVFill, sublayer
     from lsbench.engine.policy import ConstantPolicy, DepthPolicy, ExitView, StepContext
     from lsbench.engine.sampling import Sampler, probabilities
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "block_influence": "influence",
+    "layer_cosines": "influence",
     "ATTENTION": "plan",
     "MLP": "plan",
     "DepthPlan": "plan",
@@ -47,6 +48,7 @@ __all__ = [
     "StepContext",
     "StepResult",
     "block_influence",
+    "layer_cosines",
     "probabilities",
     "sublayer",
 ]

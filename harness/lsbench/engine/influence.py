@@ -1,12 +1,12 @@
-"""Block influence: how much each sub-layer changes the hidden state it is given.
+"""How much each part of the model changes the hidden state it is given.
 
-One minus the cosine of a sub-layer's input and output, averaged over positions (ShortGPT, Men et al.,
-2024, equation 1, taken here for attention and MLP apart).
+Block influence is one minus the cosine of input and output, averaged over positions (ShortGPT, Men et al.,
+2024, equation 1); it is taken here for attention and MLP apart, and for whole layers position by position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,26 +15,43 @@ from torch import Tensor
 
 from lsbench.engine.cache import KVCache
 from lsbench.engine.plan import DepthPlan
+from lsbench.engine.policy import DepthPolicy
 from lsbench.engine.stack import DecoderStack
-from lsbench.engine.step import Step
+from lsbench.engine.step import Indices, Step
+
+Array = npt.NDArray[np.float64]
 
 
 class _Watched(Step):
-    """A full-depth step that notes the influence of every sub-layer it runs."""
+    """A full-depth step of one prompt that notes the hidden states between its sub-layers as cosines."""
+
+    def __init__(
+        self,
+        stack: DecoderStack,
+        cache: KVCache,
+        sequences: Indices,
+        positions: Indices,
+        hidden: Tensor,
+        start: Indices,
+        plans: Mapping[int, DepthPlan],
+        policies: Mapping[int, DepthPolicy],
+    ) -> None:
+        super().__init__(stack, cache, sequences, positions, hidden, start, plans, policies)
+        self.sublayers: list[Array] = []
+        self.layers: list[Array] = []
+        self._entering_layer = hidden
 
     def _put(self, chosen: Tensor | None, hidden: Tensor) -> None:
         # Every row runs in a full-depth step, so the rows before and after correspond.
-        before, after = self.hidden.float(), hidden.float()
-        self.influence.append(float((1 - torch.cosine_similarity(before, after, dim=-1)).mean()))
+        self.sublayers.append(_cosines(self.hidden, hidden))
         super()._put(chosen, hidden)
-
-    def run(self) -> None:
-        self.influence: list[float] = []
-        super().run()
+        if len(self.sublayers) % 2 == 0:
+            self.layers.append(_cosines(self._entering_layer, hidden))
+            self._entering_layer = hidden
 
 
 @torch.inference_mode()
-def block_influence(stack: DecoderStack, prompts: Iterable[Sequence[int]]) -> npt.NDArray[np.float64]:
+def block_influence(stack: DecoderStack, prompts: Iterable[Sequence[int]]) -> Array:
     """Mean influence of each sub-layer over the positions of some prompts.
 
     Args:
@@ -47,22 +64,39 @@ def block_influence(stack: DecoderStack, prompts: Iterable[Sequence[int]]) -> np
     Raises:
         ValueError: no prompt, or an empty one.
     """
-    rows: list[list[float]] = []
-    plan = {0: DepthPlan.full(stack.num_layers)}
-    for prompt in prompts:
-        if not prompt:
-            raise ValueError("a calibration prompt is empty")
-        count = len(prompt)
-        shape = stack.shape
-        cache = KVCache(
-            stack.num_layers, 1, shape.kv_heads, shape.head_width, stack.dtype, stack.device, capacity=count
-        )
-        cache.append(0, count)
-        hidden = stack.embed(torch.as_tensor(list(prompt), dtype=torch.int64, device=stack.device))
-        zeros = np.zeros(count, dtype=np.int64)
-        step = _Watched(stack, cache, zeros, np.arange(count), hidden, zeros, plan, {})
-        step.run()
-        rows.append(step.influence)
+    rows = [1 - np.stack(_watch(stack, prompt).sublayers).mean(axis=1) for prompt in prompts]
     if not rows:
         raise ValueError("block influence needs at least one calibration prompt")
-    return np.array(rows).mean(axis=0)
+    return np.stack(rows).mean(axis=0)
+
+
+@torch.inference_mode()
+def layer_cosines(stack: DecoderStack, prompt: Sequence[int]) -> Array:
+    """Cosine of every layer's input and output at every position of a prompt of T tokens.
+
+    Returns:
+        [L, T].
+
+    Raises:
+        ValueError: the prompt is empty.
+    """
+    return np.stack(_watch(stack, prompt).layers)
+
+
+def _watch(stack: DecoderStack, prompt: Sequence[int]) -> _Watched:
+    if not prompt:
+        raise ValueError("a calibration prompt is empty")
+    count = len(prompt)
+    shape = stack.shape
+    cache = KVCache(stack.num_layers, 1, shape.kv_heads, shape.head_width, stack.dtype, stack.device, capacity=count)
+    cache.append(0, count)
+    hidden = stack.embed(torch.as_tensor(list(prompt), dtype=torch.int64, device=stack.device))
+    zeros = np.zeros(count, dtype=np.int64)
+    step = _Watched(stack, cache, zeros, np.arange(count), hidden, zeros, {0: DepthPlan.full(stack.num_layers)}, {})
+    step.run()
+    return step
+
+
+def _cosines(before: Tensor, after: Tensor) -> Array:
+    """[N] cosines of the rows of two [N, D]."""
+    return torch.cosine_similarity(before.float(), after.float(), dim=-1).double().cpu().numpy()

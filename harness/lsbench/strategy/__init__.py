@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from lsbench.errors import BadInput
 from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
 from lsbench.strategy.emission import Emitted, Scored
 from lsbench.strategy.options import Choice, FloatRange, IntRange, StrategyOptions, option
+from lsbench.strategy.preparation import Preparation
 
 if TYPE_CHECKING:
     from lsbench.engine import DepthPolicy, Sampler, Session
-    from lsbench.strategy.preparation import Preparation
 
 
 class Strategy:
@@ -54,6 +55,6 @@ class Strategy:
 
 
 __all__ = [
-    "Choice", "Emitted", "FloatRange", "GenerateRequest", "IntRange", "Sampling", "ScoreWindow", "Scored",
-    "Strategy", "StrategyOptions", "option",
+    "BadInput", "Choice", "Emitted", "FloatRange", "GenerateRequest", "IntRange", "Preparation", "Sampling",
+    "ScoreWindow", "Scored", "Strategy", "StrategyOptions", "option",
 ]  # fmt: skip

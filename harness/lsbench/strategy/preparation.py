@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-from lsbench.engine import DecoderStack, block_influence
+    from lsbench.engine import DecoderStack
 
 
 @dataclass(frozen=True)
@@ -36,4 +38,6 @@ class Preparation:
     @cached_property
     def influence(self) -> npt.NDArray[np.float64]:
         """[2L] block influence of each sub-layer on the calibration prompts, measured once for all strategies."""
+        from lsbench.engine import block_influence
+
         return block_influence(self.stack, self.calibration_prompts)
