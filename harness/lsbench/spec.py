@@ -9,10 +9,10 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from lsbench.errors import BadInput
+from lsbench.option_text import read_value, split_options, write_value
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 BASELINE = "autoregressive"
@@ -32,10 +32,14 @@ class StrategyChoice(Frozen):
 
     @property
     def label(self) -> str:
-        """Canonical text, ``name`` or ``name:key=value,...`` with keys sorted: unique within a run."""
+        """Canonical text, ``name`` or ``name:key=value,...`` with keys sorted: unique within a run.
+
+        ``parse_strategy`` reads it back as this choice.
+        """
         if not self.options:
             return self.name
-        return self.name + ":" + ",".join(f"{k}={_as_text(v)}" for k, v in sorted(self.options.items()))
+        written = (f"{key}={write_value(value)}" for key, value in sorted(self.options.items()))
+        return f"{self.name}:{','.join(written)}"
 
 
 class Sampling(Frozen):
@@ -141,29 +145,33 @@ Request = GenerateRequest | ScoreRequest
 def parse_strategy(text: str) -> StrategyChoice:
     """Read ``NAME[:key=value,...]`` as the command line spells it.
 
-    Values are YAML scalars or flow lists (``candidate_layers=[4,8]``); commas inside brackets or
-    quotes do not separate options.
+    Values are YAML scalars or flow lists (``candidate_layers=[4,8]``), read as ``option_text`` says; commas
+    inside brackets or quotes do not separate options.
 
     Raises:
-        BadInput: no name, an option without ``=``, a key given twice, or a value that is not YAML.
+        BadInput: no name, an option without ``=``, a key given twice, or a value that cannot be read.
     """
-    name, colon, rest = text.strip().partition(":")
+    given = f"--strategy {_shortened(text)!r}"
+    name, colon, rest = text.partition(":")
+    name = name.strip()
     if not name:
-        raise BadInput(f"--strategy {text!r} has no strategy name; write NAME or NAME:key=value,...")
-    options: dict[str, JsonValue] = {}
+        raise BadInput(f"{given} has no strategy name; write NAME or NAME:key=value,...")
     if colon and not rest.strip():
-        raise BadInput(f"--strategy {text!r} ends in ':' but gives no option; write NAME:key=value,...")
-    for part in _split_options(rest):
+        raise BadInput(f"{given} ends in ':' but gives no option; write NAME:key=value,...")
+    options: dict[str, JsonValue] = {}
+    for part in split_options(rest) if colon else ():
         key, equals, value = part.partition("=")
         key = key.strip()
+        if not part.strip():
+            raise BadInput(f"{given} has an empty option: one comma too many")
         if not equals or not key:
-            raise BadInput(f"--strategy {text!r}: option {part.strip()!r} is not of the form key=value")
+            raise BadInput(f"{given}: option {_shortened(part.strip())!r} is not of the form key=value")
         if key in options:
-            raise BadInput(f"--strategy {text!r}: option {key!r} is given twice")
+            raise BadInput(f"{given}: option {key!r} is given twice")
         try:
-            options[key] = yaml.safe_load(value) if value.strip() else ""
-        except yaml.YAMLError as error:
-            raise BadInput(f"--strategy {text!r}: cannot read the value of {key!r}: {value!r}") from error
+            options[key] = read_value(value)
+        except ValueError as error:
+            raise BadInput(f"{given}: cannot read the value of {key!r}: {_shortened(value)!r}") from error
     return StrategyChoice(name=name, options=options)
 
 
@@ -179,28 +187,5 @@ def request_seed(seed: int, task: str, doc_id: int, repeat: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _as_text(value: JsonValue) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _split_options(text: str) -> list[str]:
-    """Split at commas that stand outside brackets and quotes."""
-    parts: list[str] = []
-    depth, quote, current = 0, "", ""
-    for char in text:
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char in "[{(":
-            depth += 1
-        elif char in "]})":
-            depth -= 1
-        elif char == "," and depth == 0:
-            parts.append(current)
-            current = ""
-            continue
-        current += char
-    return [*parts, current] if current.strip() or parts else parts
+def _shortened(text: str) -> str:
+    return text if len(text) <= 100 else text[:97] + "..."
