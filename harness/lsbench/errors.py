@@ -36,6 +36,12 @@ class DamagedResults(BadInput):
     """A results folder holds a file that cannot be trusted."""
 
 
+class Interrupted(LsbenchError):
+    """The user stopped a run that can be resumed."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class ReplayMiss(LsbenchError):
     """Scoring asked for a request that no stored record answers."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
+from lsbench.errors import BadInput
 from lsbench.spec import RunSpec
 
 
@@ -27,6 +29,23 @@ def new_folder(output: Path, spec: RunSpec, now: datetime) -> Path:
         except FileExistsError:
             continue
         return path
+
+
+def ensure_writable(output: Path) -> None:
+    """Make sure that a run's folder can be made under ``output``, before anything slow begins.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output, prefix=".writable-"):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"Cannot write results to {output}: {error.strerror or error}; choose a folder that can be "
+            "written to with --output DIR."
+        ) from error
 
 
 def _name(names: list[str]) -> str:

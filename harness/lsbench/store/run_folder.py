@@ -148,6 +148,17 @@ class RunFolder:
             raise
         return segment
 
+    def hold(self) -> None:
+        """Take the lock without beginning a segment, to write metrics and reports anew.
+
+        Raises:
+            BadInput: another process writes to this folder, or it is read-only.
+        """
+        try:
+            self._acquire()
+        except OSError as error:
+            raise BadInput(f"Cannot write to {self.path}: {error.strerror or error}.") from error
+
     @property
     def run_id(self) -> str:
         """The run's name, which is the folder's."""

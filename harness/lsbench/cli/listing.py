@@ -1,0 +1,113 @@
+"""``lsbench ls``: what there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lsbench.strategy.registry import StrategyEntry
+
+ls = typer.Typer(help="List strategies, tasks, models or runs.", no_args_is_help=True)
+
+
+@ls.command()
+def strategies() -> None:
+    """Every registered strategy with its options; a plugin that fails to load is named with its error."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lsbench.strategy.registry import list_strategies
+
+    console = Console()
+    for entry in list_strategies():
+        console.print(f"[bold]{escape(entry.name)}[/] [dim]({escape(entry.distribution)})[/] {_summary(entry)}")
+        if entry.strategy is None:
+            continue
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+        for name, field in entry.strategy.Options.model_fields.items():
+            default = "required" if field.is_required() else "" if field.default is None else f"[{field.default}]"
+            table.add_row(escape(name), escape(field.description or ""), escape(default))
+        if table.row_count:
+            console.print(table)
+
+
+@ls.command()
+def tasks(
+    everything: Annotated[bool, typer.Option("--all", help="lm-eval's own too; reading its index takes seconds.")] = False,
+    include_path: Annotated[str | None, typer.Option(help="Folder with task YAML of your own.")] = None,
+) -> None:
+    """Tasks by name. Ours work with no network; lm-eval's own fetch their data from the hub."""
+    from lsbench.evaluation.tasks import list_tasks
+
+    for listing in list_tasks(include_path, builtin=everything):
+        print(f"{listing.name}\t{listing.kind}\t{listing.source}")
+    if not everything:
+        print("and every task of lm-eval by name: lsbench ls tasks --all")
+
+
+@ls.command()
+def models() -> None:
+    """The catalogue. Any hub id, folder or GGUF file is a model too."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lsbench.catalog import list_models
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("model", "from", "exit layer", "K", "login"):
+        table.add_column(title, no_wrap=True)
+    for entry in list_models():
+        table.add_row(
+            entry.name,
+            entry.origin,
+            _number(entry.exit_layer),
+            _number(entry.num_speculations),
+            "needed" if entry.gated else "—",
+        )
+    console = Console()
+    console.print(table)
+    console.print("Exit layer and K (drafted tokens a cycle) are those its authors recommend.", style="dim")
+
+
+@ls.command()
+def runs(
+    output: Annotated[str, typer.Option("--output", "--output-path", "-o", help="Where runs are.")] = "results",
+) -> None:
+    """Runs, oldest first."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lsbench.store.listing import list_runs
+
+    found = list_runs(output)
+    if not found:
+        print(f"no runs in {output}")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for title in ("status", "model", "tasks", "strategies"):
+        table.add_column(title, overflow="fold")
+    for run in found:
+        table.add_row(
+            escape(run.run_id), run.status, escape(run.model or "—"), escape(", ".join(run.tasks)),
+            escape(", ".join(run.strategies)),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _summary(entry: StrategyEntry) -> str:
+    from rich.markup import escape
+
+    if entry.strategy is None:
+        return f"[red]cannot be used:[/] {escape(entry.error or '')}"
+    text = (entry.strategy.__doc__ or "").strip().splitlines()
+    lossless = " [lossless]" if entry.strategy.lossless else ""
+    return escape((text[0] if text else "") + lossless)
+
+
+def _number(value: int | None) -> str:
+    return "—" if value is None else str(value)

@@ -1,0 +1,46 @@
+"""Peak memory of one request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_RESET_PEAK = "5"
+"""What resets a process's peak resident set, says proc(5)."""
+
+
+class PeakMemory:
+    """The most memory used since ``begin``: allocated by torch on CUDA, the resident set on a CPU.
+
+    Args:
+        device: where the model is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def begin(self) -> None:
+        """Forget earlier peaks."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            return
+        try:
+            _CLEAR.write_text(_RESET_PEAK)
+        except OSError:
+            return
+
+    def read(self) -> int | None:
+        """Bytes; None where the system does not tell."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        try:
+            lines = _STATUS.read_text().splitlines()
+        except OSError:
+            return None
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        return None

@@ -1,0 +1,64 @@
+"""When a generation ends: end-of-sequence ids, stop strings over the whole emitted text, and the token limit.
+
+Every emitted token is looked at by itself, so that a block of accepted drafts is cut exactly where
+decoding token by token would have stopped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from lsbench.records import StopReason
+from lsbench.spec import GenerateRequest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SPARE_TOKENS = 4
+"""Tokens decoded before those a stop string can span: a tokenizer may render the first of a text unlike
+the same token within one (a leading space left out, half a character)."""
+
+
+class StopRule:
+    """Follows one generation.
+
+    Args:
+        request: its stop conditions.
+        tokenizer: turns ids into text.
+        context_length: the most positions the model has.
+    """
+
+    def __init__(self, request: GenerateRequest, tokenizer: PreTrainedTokenizerBase, context_length: int) -> None:
+        self._tokenizer = tokenizer
+        self._stop_strings = tuple(string for string in request.stop_strings if string)
+        self._stop_ids = frozenset(request.stop_token_ids)
+        self._limit = request.max_new_tokens
+        self._room = context_length - len(request.prompt_tokens)
+        # A token that is text has at least one byte of it, so a stop string spans at most its bytes.
+        longest = max((len(string.encode()) for string in self._stop_strings), default=0)
+        self._window = longest + _SPARE_TOKENS
+        self.token_ids: list[int] = []
+        """Every token pushed, the one that completed a stop condition included."""
+
+    def push(self, token: int) -> StopReason | None:
+        """Take the next token; a reason ends the generation with it."""
+        self.token_ids.append(token)
+        if token in self._stop_ids:
+            return "eos"
+        if self._stop_strings:
+            # Twice the window: special tokens, which have no text, may stand in between.
+            tail = self._decode(self.token_ids[-2 * self._window :])
+            if any(string in tail for string in self._stop_strings):
+                return "stop_string"
+        if len(self.token_ids) >= self._limit:
+            return "context_full" if self._limit >= self._room else "max_new_tokens"
+        return None
+
+    def text(self) -> str:
+        """The emitted text, cut where the first stop string begins; special tokens have no text."""
+        text = self._decode(self.token_ids)
+        ends = [text.find(string) for string in self._stop_strings]
+        return text[: min((end for end in ends if end >= 0), default=len(text))]
+
+    def _decode(self, tokens: list[int]) -> str:
+        return cast(str, self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))

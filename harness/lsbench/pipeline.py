@@ -1,0 +1,330 @@
+"""A run from its spec to its report: the one place where the rooms are joined.
+
+spec -> requests -> plan -> worker (engine, strategy) -> records -> store -> scores -> metrics -> report
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lsbench.errors import EXIT_DONE, EXIT_SAMPLES_FAILED, BadInput, Interrupted
+from lsbench.metrics import Metrics, Status
+from lsbench.spec import GenerateRequest, RunSpec, StrategyChoice
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from lsbench.evaluation.requests import RequestSet
+    from lsbench.evaluation.sandbox import Sandbox
+    from lsbench.execution.worker import Contender, Worker
+    from lsbench.records import SampleRecord
+    from lsbench.store.run_folder import RunFolder
+
+
+class View(Protocol):
+    """Who is told how far the run has come; ``report.live.LiveView`` is one."""
+
+    def stage(self, text: str) -> None:
+        """What is being done where nothing is counted."""
+        ...
+
+    def update(self, stage: str, done: int, total: int | None) -> None:
+        """How far a download or conversion has come."""
+        ...
+
+    def start(self, total_requests: int, done_already: int = 0) -> None:
+        """The counting of requests begins."""
+        ...
+
+    def request_done(
+        self,
+        task: str,
+        doc_id: int,
+        strategy: str,
+        tokens_per_second: float | None = None,
+        speedup: float | None = None,
+        layers: float | None = None,
+        failed: bool = False,
+    ) -> None:
+        """One request is finished under one strategy."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something the reader of the results must know."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A finished run.
+
+    Attributes:
+        folder: where its results are.
+        metrics: what it concludes.
+        exit_code: 0, or 4 when some samples failed.
+    """
+
+    folder: RunFolder
+    metrics: Metrics
+    exit_code: int
+
+
+def check(spec: RunSpec) -> tuple[Contender, ...]:
+    """Refuse what can be known to be wrong without a model, a network or a folder.
+
+    Returns:
+        the baseline, then every strategy that is not the baseline itself, options checked.
+
+    Raises:
+        BadInput: unknown names, bad options, two strategies alike, more than can be placed.
+    """
+    from lsbench.catalog import check_model_name
+    from lsbench.evaluation.tasks import check_task_names
+    from lsbench.execution.plan import place
+    from lsbench.execution.worker import Contender
+    from lsbench.strategy.registry import resolve
+
+    if not spec.strategies:
+        raise BadInput("No strategy given; add --strategy NAME (`lsbench ls strategies` lists them)")
+    labels = [choice.label for choice in spec.strategies]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise BadInput(f"--strategy {twice} is given twice")
+    choices = [StrategyChoice(name=spec.baseline), *(c for c in spec.strategies if c.label != spec.baseline)]
+    contenders = tuple(Contender(choice, resolve(choice)) for choice in choices)
+    place(spec)
+    check_task_names(spec.tasks, spec.include_path)
+    check_model_name(spec.model)
+    return contenders
+
+
+def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcome:
+    """Run, score and report; every finished request is on the disk before the next begins.
+
+    Args:
+        spec: what was asked.
+        view: is told of progress.
+        resume: the folder of a stopped run to go on with.
+
+    Raises:
+        BadInput: anything that was asked wrongly, before the weights are loaded where it can be known then.
+        Interrupted: the user stopped it; the folder is marked so and can be resumed.
+    """
+    from lsbench.catalog import resolve_model
+    from lsbench.engine.loading import load_tokenizer, model_facts, resolve_device, resolve_dtype
+    from lsbench.evaluation.requests import build_requests
+    from lsbench.execution.machine import devices, use_threads
+    from lsbench.store.manifest import ModelFacts
+    from lsbench.store.naming import ensure_writable
+    from lsbench.store.resume import check_resumable
+    from lsbench.store.run_folder import RunFolder
+
+    contenders = check(spec)
+    if resume is None:
+        ensure_writable(Path(spec.output))
+    else:
+        check_resumable(resume.manifest, spec)
+        resume.records()  # a damaged file is told now, not after the model has loaded
+    device = resolve_device(spec.device)
+    dtype = resolve_dtype(spec.dtype, device)
+    source = resolve_model(spec.model, spec.revision, view)
+    if resume is not None:
+        check_resumable(resume.manifest, spec, source.sha256)
+    facts = model_facts(source.path)
+    for contender in contenders:
+        contender.strategy.check(facts.num_layers)
+    tokenizer = load_tokenizer(source.path)
+    view.stage("Reading tasks")
+    requests = build_requests(spec, tokenizer, facts.context_length, facts.eos_token_ids)
+    sandbox = _sandbox(spec, requests)
+    model = ModelFacts(
+        id=source.id, path=str(source.path), sha256=source.sha256, num_layers=facts.num_layers, dtype=dtype
+    )
+    threads = use_threads(spec.threads)
+    folder = resume or RunFolder.create(spec.output, spec, gpus=devices(device), threads=threads)
+    with folder:
+        segment = folder.resume() if resume is not None else 0
+        folder.update_manifest(
+            model=model, data_sha256=_data_hashes(requests), sandbox=sandbox.mechanism if sandbox else None
+        )
+        warning = sandbox.warning if sandbox is not None else None
+        folder.add_notes(*requests.notes, *([warning] if warning else []))
+        for text in folder.manifest.notes:
+            view.note(text)
+        try:
+            view.stage(f"Loading {model.id} in {dtype}")
+            worker = _worker(source.path, dtype, device, tokenizer, contenders, segment)
+            view.stage("Calibrating strategies")
+            worker.prepare()
+            view.stage("Warming up")
+            worker.warm_up(_warmup_requests(spec, requests))
+            _execute(spec, folder, worker, requests, contenders, view)
+            return conclude(folder, tokenizer, sandbox, view)
+        except KeyboardInterrupt as error:
+            folder.update_manifest(status="interrupted")
+            raise Interrupted(
+                f"interrupted; every finished request is kept. Go on with: lsbench run --resume {folder.run_id}"
+            ) from error
+
+
+def conclude(
+    folder: RunFolder,
+    tokenizer: PreTrainedTokenizerBase | None,
+    sandbox: Sandbox | None,
+    view: View,
+    stopped_early: bool = False,
+) -> RunOutcome:
+    """Score a folder's records, write its metrics and reports; no weights are needed.
+
+    Args:
+        folder: held for writing.
+        tokenizer: the model's; needed only for runs with a chat template.
+        sandbox: needed only by tasks that run generated programs.
+        view: is told of progress.
+        stopped_early: the run has requests that were never finished.
+    """
+    from lsbench.evaluation.scores import ScoredTask, score_records
+    from lsbench.measurement.summary import context_of, summarise
+    from lsbench.report.folder import write_reports
+    from lsbench.strategy.registry import load_strategy
+
+    spec, records = folder.manifest.spec, folder.records()
+    by_label: defaultdict[str, list[SampleRecord]] = defaultdict(list)
+    for record in records:
+        by_label[record.label].append(record)
+    scored: dict[str, dict[str, ScoredTask]] = {}
+    for label, own in by_label.items():
+        view.stage(f"Scoring {label}")
+        scored[label] = score_records(spec, own, tokenizer, sandbox)
+    lossless = {label: load_strategy(own[0].strategy).lossless for label, own in by_label.items()}
+    failed = any(record.error is not None for record in records)
+    status: Status = "interrupted" if stopped_early else "failed_samples" if failed else "complete"
+    metrics = summarise(replace(context_of(folder.manifest), status=status), records, scored, lossless)
+    folder.write_metrics(metrics)
+    folder.update_manifest(status=status)
+    write_reports(folder)
+    return RunOutcome(folder, metrics, EXIT_SAMPLES_FAILED if failed else EXIT_DONE)
+
+
+def rescore(folder: RunFolder, view: View) -> RunOutcome:
+    """Score a stored run again, from its records alone: no model is loaded.
+
+    Raises:
+        BadInput: the run holds nothing to score, or its chat template's tokenizer is gone.
+    """
+    from lsbench.engine.loading import load_tokenizer
+    from lsbench.evaluation.sandbox import Sandbox
+
+    manifest = folder.manifest
+    if manifest.model is None or not folder.records():
+        raise BadInput(
+            f"Run {folder.run_id} holds no finished request to score; "
+            f"`lsbench run --resume {folder.run_id}` goes on with it"
+        )
+    tokenizer = load_tokenizer(Path(manifest.model.path or "")) if manifest.spec.apply_chat_template else None
+    sandbox = Sandbox.detect(manifest.spec.sandbox) if manifest.sandbox is not None else None
+    with folder:
+        folder.hold()
+        stopped_early = manifest.status in ("running", "interrupted")
+        return conclude(folder, tokenizer, sandbox, view, stopped_early)
+
+
+def reread(folder: RunFolder) -> RunOutcome:
+    """Write the reports of a stored run again, from its metrics and records as they are.
+
+    Raises:
+        BadInput: the run has no metrics yet, or its folder cannot be written to.
+    """
+    from lsbench.report.folder import write_reports
+
+    write_reports(folder)
+    metrics = folder.metrics()
+    assert metrics is not None  # write_reports refuses a folder without
+    return RunOutcome(folder, metrics, EXIT_DONE)
+
+
+def _execute(
+    spec: RunSpec,
+    folder: RunFolder,
+    worker: Worker,
+    requests: RequestSet,
+    contenders: Sequence[Contender],
+    view: View,
+) -> None:
+    """Run what is not finished, and keep each record as it comes."""
+    from lsbench.measurement.pairing import Pair, comparable_in_time, pair_up
+    from lsbench.measurement.timing import speedup_so_far, tokens_per_second
+
+    records = folder.records()
+    finished, attempts = folder.finished(), folder.attempts()
+    for record in records:
+        worker.remember(record)
+    generations = sum(request.kind == "generate" for request in requests.requests)
+    fidelities = generations * (len(contenders) - 1)
+    view.start(len(requests.requests) * len(contenders) + fidelities, len(finished))
+    pairs: dict[str, list[Pair]] = {
+        contender.label: list(comparable_in_time(pair_up(records, spec.baseline, contender.label)).pairs)
+        for contender in contenders[1:]
+    }
+    for turn, request in enumerate(requests.requests):
+        fresh: list[SampleRecord] = []
+        for record in worker.run(request, turn, finished, attempts):
+            folder.append(record)
+            fresh.append(record)
+            known = pairs.get(record.label, [])
+            view.request_done(
+                record.task,
+                record.doc_id,
+                record.label,
+                tokens_per_second([record]) if record.kind == "generate" and record.error is None else None,
+                speedup_so_far(known) if known else None,
+                _mean_layers(record),
+                record.error is not None,
+            )
+        for label, known in pairs.items():
+            known.extend(comparable_in_time(pair_up(fresh, spec.baseline, label)).pairs)
+
+
+def _worker(
+    path: Path,
+    dtype: str,
+    device: str,
+    tokenizer: PreTrainedTokenizerBase,
+    contenders: Sequence[Contender],
+    segment: int,
+) -> Worker:
+    from lsbench.engine.loading import load_stack
+    from lsbench.execution.worker import Worker
+
+    return Worker(load_stack(path, dtype, device), tokenizer, contenders[0], contenders[1:], segment)
+
+
+def _warmup_requests(spec: RunSpec, requests: RequestSet) -> list[GenerateRequest]:
+    generations = [request for request in requests.requests if isinstance(request, GenerateRequest)]
+    return generations[: spec.warmup]
+
+
+def _sandbox(spec: RunSpec, requests: RequestSet) -> Sandbox | None:
+    """What will confine generated programs, tried out before the model loads; None when no task has any."""
+    from lsbench.evaluation.sandbox import Sandbox
+
+    return Sandbox.detect(spec.sandbox) if any(task.unsafe_code for task in requests.tasks) else None
+
+
+def _data_hashes(requests: RequestSet) -> dict[str, str]:
+    """For each task, a hash over the arguments of all its requests, in order."""
+    hashes = {task.name: hashlib.sha256() for task in requests.tasks}
+    for request in requests.requests:
+        hashes[request.task].update(request.arguments_sha256.encode())
+    return {name: digest.hexdigest() for name, digest in hashes.items()}
+
+
+def _mean_layers(record: SampleRecord) -> float | None:
+    """Layers per decoded token; the first token comes from the prefill."""
+    decoded = (record.layers_run or ())[1:]
+    return sum(decoded) / len(decoded) if decoded else None
