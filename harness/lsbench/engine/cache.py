@@ -44,8 +44,8 @@ class KVCache:
         self.num_layers = num_layers
         self.capacity = max(capacity, 1)
         shape = (batch, kv_heads, self.capacity, head_width)
-        self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(num_layers)]
-        self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(num_layers)]
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
         self.state: npt.NDArray[np.uint8] = np.zeros((batch, self.capacity, num_layers), dtype=np.uint8)
         self.frontier: npt.NDArray[np.int32] = np.zeros((batch, self.capacity), dtype=np.int32)
         self.resume: dict[tuple[int, int], Tensor] = {}
@@ -67,7 +67,7 @@ class KVCache:
         # One layer at a time, so that the old and the new copy never coexist for the whole cache.
         for tensors in (self.keys, self.values):
             for index, tensor in enumerate(tensors):
-                grown = tensor.new_empty((*tensor.shape[:2], self.capacity, tensor.shape[3]))
+                grown = tensor.new_zeros((*tensor.shape[:2], self.capacity, tensor.shape[3]))
                 grown[:, :, :kept] = tensor[:, :, :kept]
                 tensors[index] = grown
         extra = self.capacity - old

@@ -268,9 +268,14 @@ class Session:
         runs = step.runs[: step.num_new]
         return StepResult(
             logits,
-            (runs @ self._share).reshape(self.batch, count),
+            self._layers_run(runs).reshape(self.batch, count),
             runs.reshape(self.batch, count, -1),
         )
+
+    def _layers_run(self, runs: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """[N, 2L] flags to [N] layers. Each layer is summed first, so that whole layers count exactly 1."""
+        parts = np.where(runs, self._share, 0.0)
+        return (parts[:, 0::2] + parts[:, 1::2]).sum(axis=1)
 
     def _perplexity(self, hidden: Tensor, tokens: Tensor) -> float | None:
         """exp of the mean negative log-likelihood of ``tokens`` [T] from the second on."""
@@ -287,4 +292,5 @@ class Session:
 def _layer_shares(stack: DecoderStack) -> npt.NDArray[np.float64]:
     """[2L] what each sub-layer counts as a part of its layer, by the bytes of weights a token reads."""
     weights = np.array(stack.sublayer_bytes, dtype=np.float64).reshape(-1, 2)
-    return (weights / weights.sum(axis=1, keepdims=True)).reshape(-1)
+    attention = weights[:, 0] / weights.sum(axis=1)
+    return np.stack([attention, 1 - attention], axis=1).reshape(-1)
