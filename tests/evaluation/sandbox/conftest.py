@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from lsbench.errors import SandboxUnavailable
 from lsbench.evaluation.sandbox import MECHANISMS, Limits, Outcome, Sandbox, box
 
@@ -36,6 +37,11 @@ class Arena:
     @property
     def confines(self) -> bool:
         return self.sandbox.mechanism != "limits"
+
+    @property
+    def counts_exactly(self) -> bool:
+        """Whether the kernel counts this program's processes by themselves."""
+        return os.geteuid() == 0 or self.sandbox.mechanism in ("bubblewrap", "namespaces")
 
     def attack(self, program: str, test: str = "assert False") -> Outcome:
         """Run; whatever comes of it, it is no pass, is over in time and leaves nothing."""
@@ -89,7 +95,9 @@ def sandbox_of() -> Callable[[str], Sandbox | str]:
         if mechanism not in tried:
             try:
                 strongest = mechanism == "strongest"
-                tried[mechanism] = Sandbox.detect(limits=SMALL) if strongest else Sandbox.using(mechanism, SMALL)
+                tried[mechanism] = (
+                    Sandbox.detect(limits=SMALL) if strongest else Sandbox.using(mechanism, SMALL)
+                )
             except SandboxUnavailable as refusal:
                 tried[mechanism] = str(refusal)
         return tried[mechanism]

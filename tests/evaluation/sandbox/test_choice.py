@@ -10,9 +10,10 @@ import time
 
 import psutil
 import pytest
+
 from lsbench.errors import SandboxUnavailable
 from lsbench.evaluation.sandbox import MECHANISMS, Limits, Sandbox, box, probe
-from lsbench.evaluation.sandbox.interpreter import outermost
+from lsbench.evaluation.sandbox.interpreter import Interpreter, outermost
 
 SHORT = Limits(wall_s=10.0)
 
@@ -73,6 +74,7 @@ def test_a_confinement_that_cannot_be_set_up_is_no_failed_sample(monkeypatch):
         Sandbox("limits", SHORT).run("pass", "pass")
 
 
+@pytest.mark.slow
 def test_many_keep_their_order_and_run_at_once():
     sandbox = Sandbox.detect(limits=SHORT)
     began = time.monotonic()
@@ -84,6 +86,7 @@ def test_many_keep_their_order_and_run_at_once():
     assert sandbox.run_many([]) == []
 
 
+@pytest.mark.slow
 def test_large_program():
     sandbox = Sandbox.detect(limits=SHORT)
     text = "x = '" + "a" * 3_000_000 + "'"
@@ -126,7 +129,7 @@ def test_nothing_outlives_a_killed_harness(mechanism, tmp_path):
     finally:
         harness.send_signal(signal.SIGKILL)
         harness.wait()
-    gone, alive = psutil.wait_procs(descendants, timeout=5)
+    _, alive = psutil.wait_procs(descendants, timeout=5)
     assert alive == []
     assert list(scratch.iterdir()) == []
 
@@ -137,3 +140,14 @@ def test_outermost_keeps_links_and_drops_what_lies_within(tmp_path):
     paths = [str(tmp_path / name) for name in ("real", "real/inner", "link", "missing")]
     assert sorted(outermost(paths)) == [str(tmp_path / "link"), str(tmp_path / "real")]
     assert outermost(["/"]) == ()
+
+
+def test_library_path_is_all_that_is_handed_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:relative")
+    interpreter = Interpreter.current()
+    assert str(tmp_path) in interpreter.visible
+    assert not any("relative" in path for path in interpreter.visible)
+    monkeypatch.setattr(box, "_interpreter", lambda: interpreter)
+    said = Sandbox.detect(limits=SHORT).run("import os\nraise SystemExit(' '.join(os.environ))", "").detail
+    assert "LD_LIBRARY_PATH" in said
+    assert "PYTEST_CURRENT_TEST" not in said

@@ -63,7 +63,7 @@ def test_a_test_that_is_not_python(arena):
 
 
 def test_printed_verdict(arena):
-    arena.attack("print('passed')\nprint('{\"reason\": \"passed\", \"detail\": \"\", \"seal\": null}')")
+    arena.attack('print(\'passed\')\nprint(\'{"reason": "passed", "detail": "", "seal": null}\')')
 
 
 def test_verdict_on_every_descriptor(arena):

@@ -65,10 +65,11 @@ class Sandbox:
                 return cls.using(mechanism, limits)
             except SandboxUnavailable as refusal:
                 refusals.append(str(refusal))
+        otherwise = " Or give --sandbox auto to run them under resource limits alone."
         raise SandboxUnavailable(
             f"Generated programs cannot be confined here as {mode!r} asks: {' '.join(refusals)} Install "
-            "bubblewrap, allow user namespaces, or use a Linux kernel with Landlock"
-            + ("; or give --sandbox auto to run them under resource limits alone." if mode == "strict" else ".")
+            "bubblewrap, allow user namespaces, or use a Linux kernel with Landlock."
+            + (otherwise if mode == "strict" else "")
         )
 
     @classmethod
@@ -141,6 +142,7 @@ class Sandbox:
                 executable=interpreter.executable,
                 import_path=list(interpreter.import_path),
                 visible=list(interpreter.visible),
+                environment=interpreter.environment,
                 runner=_runner(),
                 bubblewrap=_bubblewrap() if self.mechanism == "bubblewrap" else None,
                 **asdict(limits),
@@ -156,7 +158,7 @@ def _launch(order: Order) -> Outcome:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={"TMPDIR": tempfile.gettempdir()},
+        env={"TMPDIR": tempfile.gettempdir(), **order.environment},
         start_new_session=True,
     )
     try:
@@ -194,9 +196,7 @@ def _own_user(wanted: bool) -> Iterator[int | None]:
         yield None
         return
     with _users_lock:
-        uid = next(
-            uid for uid in iter(lambda: random.randrange(50_000, 60_000), None) if _nobodys(uid)
-        )
+        uid = next(uid for uid in iter(lambda: random.randrange(50_000, 60_000), None) if _nobodys(uid))
         _users_taken.add(uid)
     try:
         yield uid

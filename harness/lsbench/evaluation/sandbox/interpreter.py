@@ -28,18 +28,30 @@ class Interpreter:
     visible: tuple[str, ...]
     """Files and folders to show read-only; none lies within another."""
 
+    library_path: str | None
+    """``LD_LIBRARY_PATH``, the only variable handed on: some installations do not start without it."""
+
     @classmethod
     def current(cls) -> Interpreter:
         """The interpreter that runs this very process."""
         executable = os.path.realpath(sys.executable)
         standard = sysconfig.get_path("stdlib")
-        dynamic = sysconfig.get_config_var("DESTSHARED") or str(Path(standard, "lib-dynload"))
+        # Not sysconfig's DESTSHARED: it keeps the place Python was built for when it has been moved since.
+        dynamic = [entry for entry in sys.path if entry.endswith("lib-dynload")]
         packages = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
         import_path = [
-            entry for entry in dict.fromkeys([standard, dynamic, *packages]) if os.path.isdir(entry)
+            entry for entry in dict.fromkeys([standard, *dynamic, *packages]) if os.path.isdir(entry)
         ]
         prefixes = [sys.base_prefix, sys.base_exec_prefix, os.path.dirname(executable)]
-        return cls(executable, tuple(import_path), outermost([*SYSTEM, *prefixes, *import_path]))
+        library_path = os.environ.get("LD_LIBRARY_PATH") or None
+        libraries = [entry for entry in (library_path or "").split(":") if os.path.isabs(entry)]
+        visible = outermost([*SYSTEM, *prefixes, *import_path, *libraries])
+        return cls(executable, tuple(import_path), visible, library_path)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What this interpreter must find in its environment to start."""
+        return {"LD_LIBRARY_PATH": self.library_path} if self.library_path else {}
 
 
 def outermost(paths: list[str]) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ class Limits:
     file_bytes: int = 16 * MIB
     """Size of a file; under namespaces the whole throw-away folder holds four times as much."""
     processes: int = 16
-    """Processes and threads alive together."""
+    """Processes and threads alive together. On top of the user's own where the program has neither a user id
+    nor a user namespace to itself (``landlock`` and ``limits`` without root)."""
     output_bytes: int = 4 * MIB
     """What it may print before it is stopped."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -162,7 +163,8 @@ def _answer(watch: Watch, nonce: bytes, order: Order) -> dict[str, object]:
 
 def _remove(folder: str) -> None:
     """Remove the throw-away folder, however deep and however protected its content."""
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(RecursionError):  # a program may nest folders deeper than Python can follow
+        shutil.rmtree(folder, ignore_errors=True)
     if os.path.lexists(folder):
         for command in (["chmod", "-R", "u+rwx", folder], ["rm", "-rf", "--", folder]):
             subprocess.run(command, check=False, capture_output=True)

@@ -25,6 +25,8 @@ class Order:
     """``sys.path`` of the program."""
     visible: list[str]
     """What the program may read."""
+    environment: dict[str, str]
+    """What the interpreter needs in its environment to start."""
     runner: str
     """Source text of the runner, the trusted code in the program's own process."""
     bubblewrap: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -92,7 +93,6 @@ def _children() -> list[int]:
 
 
 def _kill(how: Callable[[int, int], None], target: int) -> None:
-    try:
+    # It may be gone; on macOS a group of dead processes answers "not permitted".
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         how(target, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # it is gone (on macOS a group of dead processes answers "not permitted")

@@ -8,8 +8,10 @@ import marshal
 import os
 import resource
 import sys
-from _collections import deque
-from _functools import partial
+
+# The C originals: a version in Python would put a frame of its own below the program's.
+from _collections import deque  # pyright: ignore[reportMissingImports]
+from _functools import partial  # pyright: ignore[reportMissingImports]
 from _operator import call
 from types import ModuleType
 
@@ -122,9 +124,10 @@ try:
     deque(maxlen=0).extend(steps())
 except:  # noqa: E722 - the program may have replaced the name BaseException by now
     try:
-        problem = sys.exception()
-        below = problem.__traceback__.tb_next  # without the frame of the line above
-        sys.__excepthook__(type(problem), problem.with_traceback(below), below)
+        kind, problem, trace = sys.exc_info()
+        below = trace and trace.tb_next  # without the frame of the line above
+        if kind and problem:
+            sys.__excepthook__(kind, problem.with_traceback(below), below)
         sys.stderr.flush()
     finally:
         os._exit(1)

@@ -103,7 +103,8 @@ def _isolated(order: Order, folder: str) -> None:
             if reader != FILTER:
                 os.dup2(reader, FILTER)
             os.set_inheritable(FILTER, True)
-        _execute([*bubblewrap.arguments(order, FILTER if filter_code else None), *_python(order)], INSIDE)
+        wrapped = bubblewrap.arguments(order, FILTER if filter_code else None)
+        _execute([*wrapped, *_python(order)], order, INSIDE)
     namespaces.furnish(order, folder)
     program = os.fork()
     if program == 0:
@@ -112,7 +113,7 @@ def _isolated(order: Order, folder: str) -> None:
             seccomp.install(filter_code)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         os.setsid()
-        _execute(_python(order), INSIDE)
+        _execute(_python(order), order, INSIDE)
     # From here on this is the first process of the namespace: the kernel ends all others when it ends.
     os.closerange(0, FIRST_FREE)
     while True:
@@ -144,15 +145,16 @@ def _shared(order: Order, folder: str, nonce: bytes) -> None:
                     raise
         elif order.mechanism == "landlock":
             raise OSError(f"system calls of {platform.machine()} are not known")
-    _execute(_python(order), seen_as)
+    _execute(_python(order), order, seen_as)
 
 
 def _python(order: Order) -> list[str]:
     return [order.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", order.runner]
 
 
-def _execute(command: list[str], folder: str) -> NoReturn:
-    os.execve(command[0], command, {**ENVIRONMENT, "HOME": folder, "TMPDIR": folder})
+def _execute(command: list[str], order: Order, folder: str) -> NoReturn:
+    places = {"HOME": folder, "TMPDIR": folder}
+    os.execve(command[0], command, {**ENVIRONMENT, **places, **order.environment})
 
 
 def _instruct(order: Order, folder: str, import_path: list[str], nonce: bytes) -> None:
