@@ -32,14 +32,14 @@ class Strategy:
         self.options = options
 
     def check(self, num_layers: int) -> None:
-        """Raise ``BadInput`` for options that cannot hold on a model of L layers; no weights are loaded yet."""
+        """Raise ``BadInput`` for options that cannot hold on a model of L layers, before weights load."""
 
     def prepare(self, preparation: Preparation) -> None:
         """Once, when the model is loaded and before anything is timed: calibrate on ``preparation``."""
 
     def policy(self, request: GenerateRequest | ScoreWindow) -> DepthPolicy:
         """A fresh policy for one request: all that most strategies define."""
-        raise NotImplementedError(f"{type(self).__name__} defines neither policy nor its own generate and score")
+        raise NotImplementedError(f"{type(self).__name__} defines neither policy nor both generate and score")
 
     def generate(self, session: Session, request: GenerateRequest) -> Iterator[Emitted]:
         """Continue the prompt; the caller stops iterating at a stop condition. At most ``max_new_tokens``."""
@@ -48,7 +48,7 @@ class Strategy:
         return decode(session, request, self.policy(request))
 
     def score(self, session: Session, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
-        """Log-likelihood of a continuation under the same depth rule; ``sampler`` makes the choices (greedy if None)."""
+        """Log-likelihood of a continuation at the same depths; ``sampler`` chooses (greedily if None)."""
         from lsbench.strategy.loops import score_continuation
 
         return score_continuation(session, window, self.policy(window), sampler)

@@ -1,4 +1,4 @@
-"""Texts that strategies calibrate on: written for lsbench, and part of no task, so never the evaluated ones."""
+"""Texts that strategies calibrate on: written for lsbench and part of no task, so never the evaluated."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ and twenty minutes. The train arrives at 15:30.
 the gas stays behind in the dough, caught by a net of gluten, and makes it rise. A cool, slow rise gives the
 yeast and the bacteria that live beside it more time, and so the loaf more flavour.
 """,
-    '''function groupBy(items, keyOf) {
+    """function groupBy(items, keyOf) {
   const groups = new Map();
   for (const item of items) {
     const key = keyOf(item);
@@ -64,7 +64,7 @@ yeast and the bacteria that live beside it more time, and so the loaf more flavo
   }
   return groups;
 }
-''',
+""",
     '''def shortest_path(graph: dict[str, list[str]], start: str, goal: str) -> list[str] | None:
     """Fewest steps from start to goal, by breadth-first search; None when there is no way.
 

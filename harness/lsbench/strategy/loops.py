@@ -39,7 +39,7 @@ def decode(session: Session, request: GenerateRequest, policy: DepthPolicy) -> I
 def score_continuation(
     session: Session, window: ScoreWindow, policy: DepthPolicy, sampler: Sampler | None = None
 ) -> Scored:
-    """Teacher-forced: every token of the continuation is predicted at the depth ``policy`` would have decoded it.
+    """Teacher-forced: each token of the continuation is predicted at the depth ``policy`` would decode it.
 
     Args:
         session: empty, of one sequence.
@@ -77,9 +77,12 @@ class _Scores:
         targets = torch.tensor(self.continuation[begin : begin + logits.shape[0]], device=logits.device)
         precise = logits if logits.dtype == torch.float64 else logits.float()
         chosen = torch.log_softmax(precise, dim=-1).gather(-1, targets[:, None])[:, 0]
-        self.logprobs.extend(chosen.tolist())
+        # torch gives ``tolist`` no element type.
+        logprobs: list[float] = chosen.tolist()  # pyright: ignore[reportUnknownMemberType]
+        self.logprobs.extend(logprobs)
         if self.sampler is None:
-            self.choices.extend(logits.argmax(-1).tolist())
+            choices: list[int] = logits.argmax(-1).tolist()  # pyright: ignore[reportUnknownMemberType]
+            self.choices.extend(choices)
         else:
             self.choices.extend(self.sampler.choose(row) for row in logits)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+
+from lsbench.strategy.complaint import complaint
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,9 @@ SearchSpace = IntRange | FloatRange | Choice
 
 
 class StrategyOptions(BaseModel):
-    """Base of every options model: immutable, unknown keys refused."""
+    """Base of every options model: immutable, unknown keys refused, numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def search_spaces(cls) -> dict[str, SearchSpace]:
@@ -55,7 +59,7 @@ class StrategyOptions(BaseModel):
 def option(
     default: Any = PydanticUndefined,
     *,
-    help: str,  # noqa: A002 - what every command-line library calls it
+    help: str,
     search: SearchSpace | None = None,
     ge: float | None = None,
     gt: float | None = None,
@@ -73,3 +77,20 @@ def option(
     extra: dict[str, Any] | None = None if search is None else {"search": search}
     field: FieldInfo = Field(default, description=help, json_schema_extra=extra, ge=ge, gt=gt, le=le, lt=lt)
     return field
+
+
+class OptionError(ValueError):
+    """A value that an option does not take; the text says in one line what it would take."""
+
+
+def read_options(model: type[StrategyOptions], given: Mapping[str, JsonValue]) -> StrategyOptions:
+    """The options that were given, each of exactly its type: ``true`` is no number, ``"4"`` is no number.
+
+    Raises:
+        OptionError: a value that is ill-typed, out of range or in conflict with another, or one missing.
+    """
+    try:
+        # Strict JSON tells text, numbers and booleans apart, and takes a list for a tuple.
+        return model.model_validate_json(json.dumps(dict(given)), strict=True)
+    except ValidationError as error:
+        raise OptionError(complaint(error, model.model_fields, given)) from error

@@ -37,7 +37,7 @@ class Preparation:
 
     @cached_property
     def influence(self) -> npt.NDArray[np.float64]:
-        """[2L] block influence of each sub-layer on the calibration prompts, measured once for all strategies."""
+        """[2L] block influence of each sub-layer on the calibration prompts, measured once for all."""
         from lsbench.engine import block_influence
 
         return block_influence(self.stack, self.calibration_prompts)

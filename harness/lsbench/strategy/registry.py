@@ -5,17 +5,19 @@ A plugin that fails to load is named with its error and its distribution, and ne
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from typing import cast
 
-from pydantic import ValidationError
-
-from lsbench.errors import BadInput, nearest, unknown
+from lsbench.errors import BadInput, LsbenchError, nearest, unknown
 from lsbench.spec import StrategyChoice
 from lsbench.strategy import Strategy
+from lsbench.strategy.options import OptionError, StrategyOptions, read_options
 
 GROUP = "lsbench.strategies"
+_TARGET = re.compile(r"[\w.]+:[\w.]+")
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,21 @@ def resolve(choice: StrategyChoice) -> Strategy:
             known = ", ".join(model.model_fields) or "none"
             raise BadInput(f"Strategy {choice.name!r} has no option {key!r}.{hint} Its options: {known}.")
     try:
-        options = model.model_validate(choice.options)
-    except ValidationError as error:
-        raise BadInput(f"--strategy {choice.name}: {_explain(error, choice)}") from error
-    return strategy(options)
+        options = read_options(model, choice.options)
+    except OptionError as error:
+        raise BadInput(f"--strategy {choice.name}: {error}") from error
+    try:
+        return strategy(options)
+    except LsbenchError:
+        raise
+    except Exception as failure:  # a third party's constructor
+        raise BadInput(f"Strategy {choice.name!r} cannot be made: {_line(failure)}") from failure
 
 
 def _registered() -> dict[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = defaultdict(list)
     for entry_point in entry_points(group=GROUP):
-        # The same distribution may be seen twice (an editable install beside its metadata folder).
-        if all(other.value != entry_point.value for other in found[entry_point.name]):
-            found[entry_point.name].append(entry_point)
+        found[entry_point.name].append(entry_point)
     return dict(found)
 
 
@@ -98,33 +103,45 @@ def _load(name: str, found: list[EntryPoint]) -> StrategyEntry:
     if len(found) > 1:
         error = f"the name is registered twice, by {distribution}; uninstall one of them"
         return StrategyEntry(name, distribution, target, None, error)
+    if not _TARGET.fullmatch(target):
+        return StrategyEntry(name, distribution, target, None, f"{target!r} is not of the form module:Class")
     try:
         loaded: object = found[0].load()
-    except Exception as failure:  # whatever a third party's import may raise must not stop the others
-        return StrategyEntry(name, distribution, target, None, f"{type(failure).__name__}: {_line(failure)}")
+    except (
+        Exception,
+        SystemExit,
+    ) as failure:  # whatever a third party's import may do must not stop the others
+        return StrategyEntry(name, distribution, target, None, _line(failure))
+    try:
+        return StrategyEntry(name, distribution, target, _usable(loaded, target), None)
+    except TypeError as error:
+        return StrategyEntry(name, distribution, target, None, str(error))
+
+
+def _usable(loaded: object, target: str) -> type[Strategy]:
+    """The loaded object as a strategy class.
+
+    Raises:
+        TypeError: it breaks the contract.
+    """
     if not (isinstance(loaded, type) and issubclass(loaded, Strategy)):
-        return StrategyEntry(name, distribution, target, None, f"{target} is not a subclass of Strategy")
-    options: object = getattr(loaded, "Options", None)
-    if not (isinstance(options, type) and hasattr(options, "search_spaces")):
-        return StrategyEntry(name, distribution, target, None, f"{target}.Options is not a StrategyOptions model")
-    return StrategyEntry(name, distribution, target, loaded, None)
+        raise TypeError(f"{target} is not a subclass of Strategy")
+    options = cast(object, loaded.Options)
+    if not (isinstance(options, type) and issubclass(options, StrategyOptions)):
+        raise TypeError(f"{target}.Options is not a StrategyOptions model")
+    own_loops = loaded.generate is not Strategy.generate and loaded.score is not Strategy.score
+    if loaded.policy is Strategy.policy and not own_loops:
+        raise TypeError(f"{target} defines neither policy nor both generate and score")
+    return loaded
 
 
 def _distribution(entry_point: EntryPoint) -> str:
     dist = entry_point.dist
-    return f"{dist.name} {dist.version}" if dist is not None else "an unknown package"
+    # Without a METADATA file a distribution has a folder and nothing else to be known by.
+    metadata = dist.read_text("METADATA") or dist.read_text("PKG-INFO") if dist is not None else None
+    return f"{dist.name} {dist.version}" if dist is not None and metadata else "an unnamed package"
 
 
-def _explain(error: ValidationError, choice: StrategyChoice) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][:1]) or "options"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        return f"option {where!r} is required"
-    if not first["loc"]:
-        return message
-    return f"option {where!r}: {message} (got {choice.options.get(where)!r})"
-
-
-def _line(failure: Exception) -> str:
-    return (str(failure).strip().splitlines() or ["no message"])[0]
+def _line(failure: BaseException) -> str:
+    message = (str(failure).strip().splitlines() or ["no message"])[0]
+    return f"{type(failure).__name__}: {message}"

@@ -1,0 +1,65 @@
+"""Third-party strategy packages, really installed, and a model small enough to run in milliseconds."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lsbench.engine import DecoderStack
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads spend longer waiting for each other than a tiny model takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install a distribution: a module, and a metadata folder that registers strategies."""
+
+    def install(distribution: str, source: str, module: str | None = None, **strategies: str) -> Path:
+        site = tmp_path / distribution
+        metadata = site / f"{distribution}-1.2.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+        lines = [f"{name} = {target}" for name, target in strategies.items()]
+        (metadata / "entry_points.txt").write_text("\n".join(["[lsbench.strategies]", *lines, ""]))
+        module = module or f"{distribution}_module"
+        (site / f"{module}.py").write_text(textwrap.dedent(source))
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        return site
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def stack() -> DecoderStack:
+    """Six layers of random weights, large enough that every layer changes the prediction; float64."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=61,
+        hidden_size=32,
+        intermediate_size=80,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        model = LlamaForCausalLM(config)
+    return DecoderStack(model.double())
