@@ -119,6 +119,7 @@ def test_nothing_outlives_a_killed_harness(mechanism, tmp_path):
         ours = psutil.Process(harness.pid)
         deadline = time.monotonic() + 20
         descendants: list[psutil.Process] = []
+        busy: list[psutil.Process] = []
         while time.monotonic() < deadline:
             descendants = ours.children(recursive=True)
             busy = [process for process in descendants if process.cpu_times().user > 0.3]
