@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -78,11 +79,10 @@ class _Scores:
         precise = logits if logits.dtype == torch.float64 else logits.float()
         chosen = torch.log_softmax(precise, dim=-1).gather(-1, targets[:, None])[:, 0]
         # torch gives ``tolist`` no element type.
-        logprobs: list[float] = chosen.tolist()  # pyright: ignore[reportUnknownMemberType]
-        self.logprobs.extend(logprobs)
+        self.logprobs.extend(cast("list[float]", chosen.tolist()))  # pyright: ignore[reportUnknownMemberType]
         if self.sampler is None:
-            choices: list[int] = logits.argmax(-1).tolist()  # pyright: ignore[reportUnknownMemberType]
-            self.choices.extend(choices)
+            likeliest = logits.argmax(-1)
+            self.choices.extend(cast("list[int]", likeliest.tolist()))  # pyright: ignore[reportUnknownMemberType]
         else:
             self.choices.extend(self.sampler.choose(row) for row in logits)
 
