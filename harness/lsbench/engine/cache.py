@@ -16,19 +16,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-PENDING, MASKED, APPROXIMATE, EXACT = range(4)
+PENDING, MASKED, APPROXIMATE, EXACT = 1, 2, 4, 8
+"""States of a key and value; bits, so that several positions can be summed up in one number."""
 
 
 class KVCache:
     """Keys and values of B sequences over L layers, allocated ahead and grown by doubling.
 
     Attributes:
-        keys, values: L tensors [B, Hkv, capacity, d].
+        keys, values: L tensors [B, Hkv, capacity, d]; 0 where nothing was written, because a masked
+            position is multiplied by a weight of 0, and that must not meet a NaN.
         state: [B, capacity, L] uint8, one of PENDING, MASKED, APPROXIMATE, EXACT.
         frontier: [B, capacity] int32 in 0..2L: leading sub-layers that ran exactly.
         resume: (sequence, position) to the exact hidden state [D] entering its frontier; an entry
             for every position whose frontier is below 2L.
         lengths: [B] int64, positions held.
+        exact_lengths: for each sequence, how many leading positions ran every sub-layer exactly.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class KVCache:
         self.frontier: npt.NDArray[np.int32] = np.zeros((batch, self.capacity), dtype=np.int32)
         self.resume: dict[tuple[int, int], Tensor] = {}
         self.lengths: npt.NDArray[np.int64] = np.zeros(batch, dtype=np.int64)
-        self._clean: npt.NDArray[np.bool_] = np.ones(batch, dtype=bool)
+        self.exact_lengths = [0] * batch
+        self._states: npt.NDArray[np.uint8] = np.zeros((batch, num_layers), dtype=np.uint8)
+        """Every state that a position from ``exact_lengths`` on may have at a layer."""
 
     @property
     def num_bytes(self) -> int:
@@ -84,29 +89,55 @@ class KVCache:
 
     def truncate(self, sequence: int, length: int) -> None:
         """Forget every position from ``length`` on."""
-        for position in range(length, int(self.lengths[sequence])):
+        for position in range(max(length, self.exact_lengths[sequence]), int(self.lengths[sequence])):
             self.resume.pop((sequence, position), None)
         self.lengths[sequence] = length
-        if not self._clean[sequence]:
-            self.note_exactness(sequence)
+        self.exact_lengths[sequence] = min(self.exact_lengths[sequence], length)
+        self.settle(sequence)
 
-    def is_exact(self, sequence: int) -> bool:
-        """Whether every position of ``sequence`` ran every sub-layer exactly."""
-        return bool(self._clean[sequence])
+    # -- keys and values ----------------------------------------------------------------------------
 
-    def exact_length(self, sequence: int) -> int:
-        """How many leading positions ran every sub-layer exactly."""
-        length = int(self.lengths[sequence])
-        if self._clean[sequence]:
-            return length
-        inexact = np.flatnonzero(self.frontier[sequence, :length] < 2 * self.num_layers)
-        return int(inexact[0]) if inexact.size else length
+    def read(self, layer: int, sequence: int, length: int) -> tuple[Tensor, Tensor]:
+        """Views [Hkv, ``length``, d] of the keys and values of the first positions."""
+        return self.keys[layer][sequence, :, :length], self.values[layer][sequence, :, :length]
 
-    def note_exactness(self, sequence: int) -> None:
-        """Look again whether ``sequence`` is exact throughout; called when a step or a cut has ended."""
-        frontier = self.frontier[sequence, : int(self.lengths[sequence])]
-        self._clean[sequence] = bool((frontier == 2 * self.num_layers).all())
+    def write(self, layer: int, sequence: int, first: int, keys: Tensor, values: Tensor) -> None:
+        """Store [n, Hkv, d] keys and values at the positions from ``first`` on."""
+        end = first + keys.shape[0]
+        self.keys[layer][sequence, :, first:end] = keys.transpose(0, 1)
+        self.values[layer][sequence, :, first:end] = values.transpose(0, 1)
 
-    def note_inexact(self, sequence: int) -> None:
-        """``sequence`` now holds a position that is not exact throughout."""
-        self._clean[sequence] = False
+    def scatter(self, layer: int, sequence: int, positions: npt.NDArray[np.int64], keys: Tensor, values: Tensor) -> None:
+        """Store [n, Hkv, d] keys and values at any ``positions`` [n]."""
+        index = torch.as_tensor(positions, device=keys.device)
+        self.keys[layer][sequence][:, index] = keys.transpose(0, 1)
+        self.values[layer][sequence][:, index] = values.transpose(0, 1)
+
+    # -- exactness ----------------------------------------------------------------------------------
+
+    def keep(self, sequence: int, position: int, frontier: int, hidden: Tensor) -> None:
+        """A position is exact up to sub-layer ``frontier`` and no further; ``hidden`` [D] enters it."""
+        self.frontier[sequence, position] = frontier
+        self.resume[sequence, position] = hidden
+
+    def complete(self, sequence: int, positions: npt.NDArray[np.int64]) -> None:
+        """Some positions ran every sub-layer exactly."""
+        self.frontier[sequence, positions] = 2 * self.num_layers
+        if self.resume:
+            for position in positions.tolist():
+                self.resume.pop((sequence, position), None)
+
+    def settle(self, sequence: int, since: int = 0) -> None:
+        """Sum up ``sequence`` again after a step or a cut that changed nothing before position ``since``."""
+        exact, length = self.exact_lengths[sequence], int(self.lengths[sequence])
+        inexact = np.flatnonzero(self.frontier[sequence, exact:length] < 2 * self.num_layers)
+        exact = exact + int(inexact[0]) if inexact.size else length
+        self.exact_lengths[sequence] = exact
+        states = np.bitwise_or.reduce(self.state[sequence, max(exact, since) : length], axis=0)
+        self._states[sequence] = states if since <= exact else states | self._states[sequence]
+
+    def states_before(self, sequence: int, position: int) -> npt.NDArray[np.uint8]:
+        """[L] bits of the states that inexact positions before ``position`` may have at each layer."""
+        if position <= self.exact_lengths[sequence]:
+            return np.zeros(self.num_layers, dtype=np.uint8)
+        return self._states[sequence]

@@ -6,7 +6,7 @@ Block influence is one minus the cosine of input and output, averaged over posit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,8 @@ from torch import Tensor
 
 from lsbench.engine.cache import KVCache
 from lsbench.engine.plan import DepthPlan
-from lsbench.engine.policy import DepthPolicy
 from lsbench.engine.stack import DecoderStack
-from lsbench.engine.step import Indices, Step
+from lsbench.engine.step import Step
 
 Array = npt.NDArray[np.float64]
 
@@ -25,26 +24,16 @@ Array = npt.NDArray[np.float64]
 class _Watched(Step):
     """A full-depth step of one prompt that notes the hidden states between its sub-layers as cosines."""
 
-    def __init__(
-        self,
-        stack: DecoderStack,
-        cache: KVCache,
-        sequences: Indices,
-        positions: Indices,
-        hidden: Tensor,
-        start: Indices,
-        plans: Mapping[int, DepthPlan],
-        policies: Mapping[int, DepthPolicy],
-    ) -> None:
-        super().__init__(stack, cache, sequences, positions, hidden, start, plans, policies)
+    def __init__(self, stack: DecoderStack, cache: KVCache, hidden: Tensor, plans: Sequence[DepthPlan]) -> None:
+        super().__init__(stack, cache, hidden, plans)
         self.sublayers: list[Array] = []
         self.layers: list[Array] = []
         self._entering_layer = hidden
 
-    def _put(self, chosen: Tensor | None, hidden: Tensor) -> None:
+    def _advance(self, hidden: Tensor) -> None:
         # Every row runs in a full-depth step, so the rows before and after correspond.
-        self.sublayers.append(_cosines(self.hidden, hidden))
-        super()._put(chosen, hidden)
+        self.sublayers.append(_cosines(self._moving, hidden))
+        super()._advance(hidden)
         if len(self.sublayers) % 2 == 0:
             self.layers.append(_cosines(self._entering_layer, hidden))
             self._entering_layer = hidden
@@ -91,8 +80,7 @@ def _watch(stack: DecoderStack, prompt: Sequence[int]) -> _Watched:
     cache = KVCache(stack.num_layers, 1, shape.kv_heads, shape.head_width, stack.dtype, stack.device, capacity=count)
     cache.append(0, count)
     hidden = stack.embed(torch.as_tensor(list(prompt), dtype=torch.int64, device=stack.device))
-    zeros = np.zeros(count, dtype=np.int64)
-    step = _Watched(stack, cache, zeros, np.arange(count), hidden, zeros, {0: DepthPlan.full(stack.num_layers)}, {})
+    step = _Watched(stack, cache, hidden, [DepthPlan.full(stack.num_layers)])
     step.run()
     return step
 

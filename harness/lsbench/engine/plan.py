@@ -93,3 +93,13 @@ class DepthPlan:
         array = np.array(self.run, dtype=bool)
         array.setflags(write=False)
         return array
+
+
+def check_plan(plan: DepthPlan, num_layers: int) -> None:
+    """Refuse a plan made for another model.
+
+    Raises:
+        ValueError: the plan has another number of layers than ``num_layers``.
+    """
+    if plan.num_layers != num_layers:
+        raise ValueError(f"a plan for {plan.num_layers} layers on a model of {num_layers}")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lsbench.engine.cache import KVCache
-from lsbench.engine.plan import DepthPlan
+from lsbench.engine.plan import DepthPlan, check_plan
 from lsbench.engine.policy import DepthPolicy, StepContext
 from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step import Step
@@ -84,7 +84,7 @@ class Session:
     @property
     def exact_lengths(self) -> tuple[int, ...]:
         """Leading positions that ran wholly and exactly, for each sequence."""
-        return tuple(self.cache.exact_length(sequence) for sequence in range(self.batch))
+        return tuple(self.cache.exact_lengths)
 
     def tokens(self, sequence: int = 0) -> tuple[int, ...]:
         """Ids held by one sequence."""
@@ -161,28 +161,28 @@ class Session:
         self._check_tokens(tokens)
         count = tokens.shape[1]
         first = self.exact_lengths
-        for sequence in range(self.batch):
+        given = tokens.tolist()
+        for sequence, ids in enumerate(given):
             held = self._tokens[sequence][first[sequence] :]
-            given = tokens[sequence].tolist()
-            if given[: len(held)] != held:
-                raise ValueError(f"verify of sequence {sequence}: expected the ids {held} first, got {given}")
-            self.cache.append(sequence, count - len(held))
-            self._tokens[sequence].extend(given[len(held) :])
-        sequences = np.repeat(np.arange(self.batch), count)
-        positions = np.concatenate([np.arange(start, start + count) for start in first])
+            if ids[: len(held)] != held:
+                raise ValueError(f"verify of sequence {sequence}: expected the ids {held} first, got {ids}")
+        for sequence, ids in enumerate(given):
+            further = ids[self.lengths[sequence] - first[sequence] :]
+            self.cache.append(sequence, len(further))
+            self._tokens[sequence].extend(further)
         hidden = self.stack.embed(tokens.reshape(-1))
-        start = np.zeros(len(positions), dtype=np.int64)
+        starts = np.zeros(len(hidden), dtype=np.int64)
         kept: dict[int, Tensor] = {}
-        for row, key in enumerate(zip(sequences.tolist(), positions.tolist(), strict=True)):
-            resume = self.cache.resume.get(key)
+        for row in range(len(hidden)):
+            sequence, place = divmod(row, count)
+            position = first[sequence] + place
+            resume = self.cache.resume.get((sequence, position))
             if resume is not None:
-                kept[row] = resume
-                start[row] = self.cache.frontier[key]
+                kept[row], starts[row] = resume, self.cache.frontier[sequence, position]
         if kept:
-            rows = torch.as_tensor(list(kept), device=self.stack.device)
+            rows = torch.tensor(list(kept), device=self.stack.device)
             hidden = hidden.index_copy(0, rows, torch.stack(list(kept.values())))
-        plans = dict.fromkeys(range(self.batch), self._full)
-        step = Step(self.stack, self.cache, sequences, positions, hidden, start, plans, {})
+        step = Step(self.stack, self.cache, hidden, [self._full] * self.batch, starts=starts if kept else None)
         step.run()
         return self._result(step, first)
 
@@ -196,6 +196,7 @@ class Session:
         for sequence, (wanted, held) in enumerate(zip(lengths, self.lengths, strict=True)):
             if not 0 <= wanted <= held:
                 raise ValueError(f"cannot truncate sequence {sequence} of length {held} to {wanted}")
+        for sequence, wanted in enumerate(lengths):
             self.cache.truncate(sequence, wanted)
             del self._tokens[sequence][wanted:]
 
@@ -239,38 +240,36 @@ class Session:
 
     def _step(self, tokens: Tensor, plans: Sequence[DepthPlan], policies: dict[int, DepthPolicy]) -> Step:
         for plan in plans:
-            if plan.num_layers != self.num_layers:
-                raise ValueError(f"a plan for {plan.num_layers} layers on a model of {self.num_layers}")
-        count = tokens.shape[1]
-        first = self.lengths
-        for sequence in range(self.batch):
-            self.cache.append(sequence, count)
-            self._tokens[sequence].extend(tokens[sequence].tolist())
-        sequences = np.repeat(np.arange(self.batch), count)
-        positions = np.concatenate([np.arange(start, start + count) for start in first])
-        hidden = self.stack.embed(tokens.reshape(-1))
-        start = np.zeros(len(positions), dtype=np.int64)
-        by_sequence = dict(enumerate(plans))
-        step = Step(self.stack, self.cache, sequences, positions, hidden, start, by_sequence, policies)
+            check_plan(plan, self.num_layers)
+        for sequence, ids in enumerate(tokens.tolist()):
+            self.cache.append(sequence, len(ids))
+            self._tokens[sequence].extend(ids)
+        step = Step(self.stack, self.cache, self.stack.embed(tokens.reshape(-1)), plans, policies)
         step.run()
         return step
 
     def _result(self, step: Step, first: Sequence[int]) -> StepResult:
         count = step.num_new // self.batch
-        known = {row: view.computed_logits for row, view in step.views.items() if view.computed_logits is not None}
-        if len(known) == step.num_new:
-            logits = torch.stack([known[row] for row in range(step.num_new)])
-        else:
-            logits = self.stack.head(step.hidden[: step.num_new])
-        logits = logits.view(self.batch, count, -1)
+        logits = self._logits(step).view(self.batch, count, -1)
         for sequence in range(self.batch):
             self._predictions[sequence] = (first[sequence], logits[sequence])
-        runs = step.runs[: step.num_new]
+        runs = step.runs
         return StepResult(
-            logits,
-            self._layers_run(runs).reshape(self.batch, count),
-            runs.reshape(self.batch, count, -1),
+            logits, self._layers_run(runs).reshape(self.batch, count), runs.reshape(self.batch, count, -1)
         )
+
+    def _logits(self, step: Step) -> Tensor:
+        """[N, V] of the new rows; what a policy has looked at where it stopped is not computed again."""
+        known = {row: view.computed_logits for row, view in step.views.items() if view.computed_logits is not None}
+        unknown = [row for row in range(step.num_new) if row not in known]
+        hidden = step.hidden[: step.num_new]
+        if not known:
+            return self.stack.head(hidden)
+        rows = list(known.values())
+        if unknown:
+            rows.extend(self.stack.head(hidden[unknown]))
+        order = np.argsort([*known, *unknown])
+        return torch.stack([rows[place] for place in order])
 
     def _layers_run(self, runs: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """[N, 2L] flags to [N] layers. Each layer is summed first, so that whole layers count exactly 1."""

@@ -2,21 +2,24 @@
 
 What happens at each sub-layer, in order:
 
-1. The rows whose plan runs it are active. At an attention sub-layer, positions whose keys and values are
-   still *pending* there join them: they are brought up from their frontier first (``_bring_up``) and
-   then ride along, batched, for as long as the active rows go on without a gap.
-2. A row that does not run it leaves exactness behind: its exact hidden state is kept for resuming, and
-   at an attention sub-layer its keys and values are filled as the plan's ``kv_fill`` says.
-3. The active rows run. A row whose attention saw a position that is not exact there stops being exact.
+1. A sequence whose plan does not run it leaves exactness behind: the exact hidden state of its rows is
+   kept for resuming, and at an attention sub-layer their keys and values are filled as the plan's
+   ``kv_fill`` says.
+2. In a sequence that runs attention, positions whose keys and values are still *pending* there join the
+   new rows: they are brought up from their frontier first (``_bring_up``) and then ride along, batched,
+   for as long as the new rows go on without a gap.
+3. The rows of all sequences that run it do so together. A row whose attention saw a position that is not
+   exact there stops being exact.
 4. After a layer at which its policy wants to look, the newest row may stop or get another plan.
 
-All rows of one sequence share one plan; ``verify`` gives every row the full plan from its own frontier on.
+All new rows of one sequence share one plan; ``verify`` gives every row the full plan from its own
+frontier on. What a step does at a sub-layer in Python is a few look-ups while the rows that run stay the
+same ones; everything else is worked out when they change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,22 +28,10 @@ from torch import Tensor
 
 from lsbench.engine.block import attend
 from lsbench.engine.cache import APPROXIMATE, EXACT, MASKED, PENDING, KVCache
-from lsbench.engine.plan import DepthPlan
+from lsbench.engine.plan import DepthPlan, check_plan
 from lsbench.engine.policy import DepthPolicy, ExitView
+from lsbench.engine.rows import Indices, Lane, Part, Party, make_party
 from lsbench.engine.stack import DecoderStack
-
-Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """The active rows of one sequence, in ascending position."""
-
-    sequence: int
-    rows: slice | Indices
-    """Where they stand among the active rows."""
-    positions: Indices
-    contiguous: bool
 
 
 class Step:
@@ -48,317 +39,276 @@ class Step:
 
     Args:
         stack: the model.
-        cache: the sequences; the new positions are appended already.
-        sequences, positions: [N] which position of which sequence each row is.
-        hidden: [N, D] entering each row's ``start``.
-        start: [N] first sub-layer of each row.
-        plans: the plan of each sequence that has rows.
-        policies: who may stop a sequence's single row or change its plan.
+        cache: the sequences; the new positions are appended already, as many to each.
+        hidden: [B * T, D] of the last T positions of each sequence, entering each row's start.
+        plans: the plan of each sequence.
+        policies: sequence to who may stop its single row or change its plan.
+        starts: [B * T] first sub-layer of each row; None is the bottom for all.
+
+    Attributes:
+        lanes: the step as each sequence sees it.
+        num_new: B * T; rows from there on are older positions that rode along at some time.
+        views: row to the view at which its policy stopped it.
     """
 
     def __init__(
         self,
         stack: DecoderStack,
         cache: KVCache,
-        sequences: Indices,
-        positions: Indices,
         hidden: Tensor,
-        start: Indices,
-        plans: Mapping[int, DepthPlan],
-        policies: Mapping[int, DepthPolicy],
+        plans: Sequence[DepthPlan],
+        policies: Mapping[int, DepthPolicy] | None = None,
+        starts: Indices | None = None,
     ) -> None:
         self.stack, self.cache = stack, cache
-        self.sequences, self.positions, self.hidden, self.start = sequences, positions, hidden, start
-        self.num_new = len(sequences)
-        self.fill = {sequence: plan.kv_fill for sequence, plan in plans.items()}
-        self.runs = np.stack([plans[int(sequence)].flags for sequence in sequences])
-        self.exact = np.ones(self.num_new, dtype=bool)
-        self.riding = np.zeros(self.num_new, dtype=bool)
+        self.num_new = hidden.shape[0]
+        count = self.num_new // len(plans)
+        policies = policies or {}
+        self.lanes = [
+            Lane(cache, sequence, sequence * count, count, plan, policies.get(sequence))
+            for sequence, plan in enumerate(plans)
+        ]
         self.views: dict[int, ExitView] = {}
-        """Row to the view at which it stopped."""
-        self._rotary_index = torch.as_tensor(positions, device=stack.device)
-        cos, sin = stack.rotary(int(cache.lengths.max()))
-        self._cos, self._sin = cos[self._rotary_index], sin[self._rotary_index]
-        self._checks = {
-            sequence: (policy, frozenset(policy.check_layers(stack.num_layers)))
-            for sequence, policy in policies.items()
-        }
-        self._groups: dict[bytes, list[_Group]] = {}
-        self._masks: dict[bytes, list[Tensor | None]] = {}
-        self._resuming = bool(start.any())
-        self._read_states()
+        self._positions: Indices = np.concatenate([np.arange(lane.first, lane.end) for lane in self.lanes])
+        self._state: npt.NDArray[np.uint8] = np.full(self.num_new, EXACT, dtype=np.uint8)
+        """What the keys and values are that each row makes now: EXACT or APPROXIMATE."""
+        self._starts = starts
+        self._begins = frozenset(() if starts is None else starts.tolist())
+        self._rotary = stack.rotary(int(cache.lengths.max()))
+        self._check_layers = frozenset().union(*(lane.check_layers for lane in self.lanes))
+        # Hidden states of the rows that run now are kept apart for as long as the same ones run.
+        self._hidden = hidden
+        self._running: Party | None = None
+        self._moving = hidden
+        self._parties: dict[tuple[object, ...], Party | None] = {}
+        self._changes = 0
+        """How often rows have begun, joined or left: a party is made for one such time."""
 
-    def _read_states(self) -> None:
-        """Which layers hold pending, masked or inexact positions of the sequences in this step."""
-        layers = self.stack.num_layers
-        self.has_pending = np.zeros(layers, dtype=bool)
-        self.has_masked = np.zeros(layers, dtype=bool)
-        self.has_inexact = np.zeros(layers, dtype=bool)
-        for sequence in {int(s) for s in self.sequences}:
-            if self.cache.is_exact(sequence):
-                continue
-            new = self.positions[self.sequences == sequence]
-            state = self.cache.state[sequence, : int(new.max())]
-            older = np.ones(len(state), dtype=bool)
-            older[new[new < len(state)]] = False
-            state = state[older]
-            self.has_pending |= (state == PENDING).any(0)
-            self.has_masked |= (state == MASKED).any(0)
-            self.has_inexact |= (state != EXACT).any(0)
+    @property
+    def hidden(self) -> Tensor:
+        """[N, D] hidden states of all rows as they stand now; never written to once handed out."""
+        party, self._running = self._running, None
+        if party is not None:
+            chosen = party.chosen
+            self._hidden = self._moving if chosen is None else self._hidden.index_copy(0, chosen, self._moving)
+        return self._hidden
+
+    @property
+    def runs(self) -> npt.NDArray[np.bool_]:
+        """[N, 2L], the sub-layers that each new row ran."""
+        return np.repeat(np.array([lane.runs for lane in self.lanes], dtype=bool), self.lanes[0].count, axis=0)
 
     def run(self) -> None:
         """Take every row up to the end of its plan."""
         for layer in range(self.stack.num_layers):
-            entering = self.hidden
-            attention, mlp = 2 * layer, 2 * layer + 1
-            active = self._active(attention)
-            if active.size and self.has_pending[layer]:
-                active = self._with_riders(layer, active)
-            self._leave(attention, active)
-            if active.size:
-                self._attention(layer, active)
-            active = self._active(mlp)
-            self._leave(mlp, active)
-            if active.size:
-                self._mlp(layer, active)
-            if self._checks:
+            checked = layer + 1 in self._check_layers
+            entering = self.hidden if checked else None
+            party = self._gather(2 * layer)
+            if party is not None:
+                self._attention(layer, party)
+            party = self._gather(2 * layer + 1)
+            if party is not None:
+                self._mlp(layer, party)
+            if entering is not None:
                 self._check(layer + 1, entering)
         self._finish()
 
     # -- who runs -----------------------------------------------------------------------------------
 
-    def _active(self, index: int) -> Indices:
-        """Rows that run sub-layer ``index``: by plan, or riding with those of their sequence."""
-        chosen = self.runs[:, index] & (self.start <= index)
-        if self.riding.any():
-            leaders = self.sequences[: self.num_new][chosen[: self.num_new]]
-            chosen = chosen | (self.riding & np.isin(self.sequences, leaders))
-        return np.flatnonzero(chosen)
+    def _gather(self, index: int) -> Party | None:
+        """Those that run sub-layer ``index``; what the others leave out is dealt with."""
+        layer, is_mlp = divmod(index, 2)
+        if index in self._begins:
+            self._changes += 1
+        for lane in self.lanes:
+            if not lane.runs[index]:
+                self._leave(lane, index)
+            elif not is_mlp and lane.pending[layer]:
+                riders = self._bring_up(lane, layer, lane.first, lane.riders)
+                if riders:
+                    lane.riders = self._by_position([*lane.riders, *riders])
+                    self._changes += 1
+        key = (self._changes, *(lane.runs[index] for lane in self.lanes))
+        if key not in self._parties:
+            members = [(lane, self._rows_of(lane, index)) for lane in self.lanes if lane.runs[index]]
+            self._parties[key] = self._make_party(members)
+        return self._parties[key]
 
-    def _with_riders(self, layer: int, active: Indices) -> Indices:
-        joined = [active]
-        for sequence in np.unique(self.sequences[active]):
-            rows = active[self.sequences[active] == sequence]
-            riders = self._bring_up(layer, int(sequence), rows)
-            joined.append(riders)
-        return np.sort(np.concatenate(joined))
+    def _rows_of(self, lane: Lane, index: int) -> Indices:
+        """Riders, which are older, then the new rows that have begun."""
+        new = np.arange(lane.rows.start, lane.rows.stop)
+        if self._starts is not None:
+            new = new[self._starts[new] <= index]
+        return np.concatenate([np.array(lane.riders, dtype=np.int64), new])
 
-    def _bring_up(self, layer: int, sequence: int, rows: Indices) -> Indices:
-        """Take every pending position that ``rows`` would see at ``layer`` up to that layer.
+    def _make_party(self, members: Sequence[tuple[Lane, Indices]]) -> Party | None:
+        return make_party(members, self._positions, self._rotary, self.stack.device)
+
+    def _by_position(self, rows: Iterable[int]) -> list[int]:
+        return sorted(rows, key=self._positions.__getitem__)
+
+    # -- pending positions --------------------------------------------------------------------------
+
+    def _bring_up(self, lane: Lane, layer: int, limit: int, present: Sequence[int]) -> list[int]:
+        """Take positions before ``limit`` that are pending at ``layer`` up to it, but for the ``present`` rows.
 
         Returns:
             the rows made for them; they have yet to run the layer's attention.
         """
-        limit = int(self.positions[rows].max())
-        pending = np.flatnonzero(self.cache.state[sequence, :limit, layer] == PENDING)
-        pending = pending[~np.isin(pending, self.positions[rows])]
+        pending = np.flatnonzero(self.cache.state[lane.sequence, :limit, layer] == PENDING)
+        pending = np.setdiff1d(pending, self._positions[list(present)], assume_unique=True)
         if not pending.size:
-            return pending
-        riders = self._add_riders(sequence, pending)
-        reached = {int(row): int(self.cache.frontier[sequence, self.positions[row]]) for row in riders}
+            return []
+        reached = self._add_rows(lane, pending)
         for index in range(min(reached.values()), 2 * layer):
-            moving = np.array(sorted(row for row, at in reached.items() if at == index), dtype=np.int64)
+            moving = self._by_position(row for row, at in reached.items() if at == index)
             if index % 2 == 0:
-                # What they would see there may be pending too: that comes up with them.
-                for row in self._bring_up(index // 2, sequence, moving):
-                    reached[int(row)] = index
-                moving = np.array(sorted(row for row, at in reached.items() if at == index), dtype=np.int64)
-                self._attention(index // 2, moving)
+                # What they would see there may be pending too: it comes up with them.
+                last = int(self._positions[moving[-1]])
+                moving = self._by_position([*moving, *self._bring_up(lane, index // 2, last, moving)])
+            key = ("up", *moving)
+            if key not in self._parties:
+                self._parties[key] = self._make_party([(lane, np.array(moving))])
+            party = self._parties[key]
+            assert party is not None
+            if index % 2 == 0:
+                self._attention(index // 2, party)
             else:
-                self._mlp(index // 2, moving)
-            reached.update({int(row): index + 1 for row in moving})
-        return np.array(sorted(reached), dtype=np.int64)
+                self._mlp(index // 2, party)
+            reached.update(dict.fromkeys(moving, index + 1))
+        return list(reached)
 
-    def _add_riders(self, sequence: int, positions: Indices) -> Indices:
-        count = len(positions)
-        first = len(self.sequences)
-        # A position that rode before and stopped is taken up again from what was kept when it stopped.
-        self.sequences = np.concatenate([self.sequences, np.full(count, sequence)])
-        self.positions = np.concatenate([self.positions, positions])
-        self.start = np.concatenate([self.start, self.cache.frontier[sequence, positions].astype(np.int64)])
-        self.exact = np.concatenate([self.exact, np.ones(count, dtype=bool)])
-        self.riding = np.concatenate([self.riding, np.ones(count, dtype=bool)])
-        self.runs = np.concatenate([self.runs, np.zeros((count, self.runs.shape[1]), dtype=bool)])
-        kept = torch.stack([self.cache.resume[sequence, int(position)] for position in positions])
-        self.hidden = torch.cat([self.hidden, kept])
-        index = torch.as_tensor(positions, device=self.stack.device)
-        cos, sin = self.stack.rotary(int(self.cache.lengths.max()))
-        self._cos = torch.cat([self._cos, cos[index]])
-        self._sin = torch.cat([self._sin, sin[index]])
-        return np.arange(first, first + count)
+    def _add_rows(self, lane: Lane, positions: Indices) -> dict[int, int]:
+        """A row for each older position, taken up again from what was kept of it; row to its frontier."""
+        first, sequence = len(self._positions), lane.sequence
+        lane.has_brought_up = True
+        kept = [self.cache.resume[sequence, position] for position in positions.tolist()]
+        self._hidden = torch.cat([self.hidden, torch.stack(kept)])
+        self._positions = np.concatenate([self._positions, positions])
+        self._state = np.concatenate([self._state, np.full(len(positions), EXACT, dtype=np.uint8)])
+        # A party of all rows is one of all rows no longer.
+        self._changes += 1
+        return dict(enumerate(self.cache.frontier[sequence, positions].tolist(), start=first))
 
-    def _leave(self, index: int, active: Indices) -> None:
-        """Rows that have begun but do not run ``index``: keep what they resume from, fill keys and values."""
-        if len(active) == len(self.sequences):
+    # -- what is left out ---------------------------------------------------------------------------
+
+    def _leave(self, lane: Lane, index: int) -> None:
+        """``lane`` does not run ``index``: keep what it resumes from, fill keys and values."""
+        leaving = [*lane.riders]
+        if not lane.has_left:
+            lane.has_left = True
+            leaving.extend(range(lane.rows.start, lane.rows.stop))
+        if leaving:
+            hidden = self.hidden
+            for row in leaving:
+                self._stop_exactness(lane, row, index, hidden[row])
+        if lane.riders:
+            lane.riders = []
+            self._changes += 1
+        if index % 2 == 0 and lane.kv_fill != "recompute":
+            self._fill(lane, index // 2)
+
+    def _stop_exactness(self, lane: Lane, row: int, index: int, hidden: Tensor) -> None:
+        """If ``row`` is exact, it is so up to sub-layer ``index`` and no further; ``hidden`` [D] enters it."""
+        if self._state[row] == EXACT:
+            self._state[row] = APPROXIMATE
+            # A view: hidden states are never written to.
+            self.cache.keep(lane.sequence, int(self._positions[row]), index, hidden)
+
+    def _fill(self, lane: Lane, layer: int) -> None:
+        state = self.cache.state[lane.sequence, lane.first : lane.end, layer]
+        if lane.kv_fill == "mask":
+            state[:] = MASKED
             return
-        passing = self.start <= index
-        passing[active] = False
-        for row in np.flatnonzero(passing & self.exact & (self.riding | (np.arange(len(passing)) < self.num_new))):
-            self._keep(int(row), index, self.hidden[int(row)])
-        self.riding[passing] = False
-        if index % 2:
-            return
-        passing[self.num_new :] = False
-        for sequence in np.unique(self.sequences[passing]):
-            rows = np.flatnonzero(passing & (self.sequences == sequence))
-            self._fill(index // 2, int(sequence), rows, index)
-
-    def _keep(self, row: int, index: int, hidden: Tensor) -> None:
-        """``row`` is exact up to sub-layer ``index`` and no further; ``hidden`` [D] enters it."""
-        sequence, position = int(self.sequences[row]), int(self.positions[row])
-        self.exact[row] = False
-        self.cache.frontier[sequence, position] = index
-        self.cache.resume[sequence, position] = hidden.clone()
-        self.cache.note_inexact(sequence)
-
-    def _fill(self, layer: int, sequence: int, rows: Indices, index: int) -> None:
-        mode = self.fill[sequence]
-        positions = self.positions[rows]
-        if mode == "mask":
-            self.cache.state[sequence, positions, layer] = MASKED
-        elif mode == "propagate":
-            chosen = torch.as_tensor(rows, device=self.stack.device)
-            keys, values = self.stack.blocks[layer].project_kv(
-                self.hidden[chosen], self._cos[chosen], self._sin[chosen]
-            )
-            group = _Group(sequence, slice(0, len(rows)), positions, _is_contiguous(positions))
-            self._write(layer, group, keys, values)
-            # The hidden state that enters the first sub-layer left out is still exact.
-            exact = self.cache.frontier[sequence, positions] == index
-            self.cache.state[sequence, positions, layer] = np.where(exact, EXACT, APPROXIMATE)
+        cos, sin = (table[lane.first : lane.end] for table in self._rotary)
+        keys, values = self.stack.blocks[layer].project_kv(self.hidden[lane.rows], cos, sin)
+        self.cache.write(layer, lane.sequence, lane.first, keys, values)
+        # The hidden state that enters the first sub-layer left out is still exact.
+        frontier = self.cache.frontier[lane.sequence, lane.first : lane.end]
+        state[:] = np.where(frontier == 2 * layer, EXACT, APPROXIMATE)
 
     # -- running ------------------------------------------------------------------------------------
 
-    def _attention(self, layer: int, active: Indices) -> None:
-        whole = len(active) == len(self.sequences)
+    def _enter(self, party: Party) -> Tensor:
+        """[n, D] hidden states of a party's rows."""
+        if party is not self._running:
+            hidden = self.hidden
+            self._moving = hidden if party.chosen is None else hidden[party.chosen]
+            self._running = party
+        return self._moving
+
+    def _attention(self, layer: int, party: Party) -> None:
         block = self.stack.blocks[layer]
-        chosen = None if whole else torch.as_tensor(active, device=self.stack.device)
-        hidden = self.hidden if chosen is None else self.hidden[chosen]
-        cos, sin = (self._cos, self._sin) if chosen is None else (self._cos[chosen], self._sin[chosen])
-        queries, keys, values = block.project(hidden, cos, sin)
-        groups = self._grouped(active)
+        hidden = self._enter(party)
+        projected = block.project(hidden, party.cos, party.sin)
         outputs: list[Tensor] = []
-        for number, group in enumerate(groups):
-            self._write(layer, group, keys[group.rows], values[group.rows])
-            rows = active[group.rows]
-            self.cache.state[group.sequence, group.positions, layer] = np.where(self.exact[rows], EXACT, APPROXIMATE)
-            outputs.append(self._attend(layer, group, number, active, queries[group.rows]))
-        if len(groups) == 1 and isinstance(groups[0].rows, slice):
-            attended = outputs[0]
-        else:
-            attended = hidden.new_empty((len(active), block.shape.query_width))
-            for group, output in zip(groups, outputs, strict=True):
-                attended[group.rows] = output
-        if self.has_inexact[layer] or self._resuming or len(self.sequences) > self.num_new:
-            for group in groups:
-                self._lose_exactness(layer, group, active, hidden)
-        self._put(chosen, block.finish_attention(hidden, attended))
-
-    def _mlp(self, layer: int, active: Indices) -> None:
-        whole = len(active) == len(self.sequences)
-        chosen = None if whole else torch.as_tensor(active, device=self.stack.device)
-        hidden = self.hidden if chosen is None else self.hidden[chosen]
-        self._put(chosen, self.stack.blocks[layer].run_mlp(hidden))
-
-    def _put(self, chosen: Tensor | None, hidden: Tensor) -> None:
-        if chosen is None:
-            self.hidden = hidden
-        else:
-            self.hidden = self.hidden.index_copy(0, chosen, hidden)
-
-    def _grouped(self, active: Indices) -> list[_Group]:
-        key = active.tobytes()
-        if key not in self._groups:
-            groups: list[_Group] = []
-            sequences = self.sequences[active]
-            for sequence in np.unique(sequences):
-                rows = np.flatnonzero(sequences == sequence)
-                rows = rows[np.argsort(self.positions[active[rows]])]
-                positions = self.positions[active[rows]]
-                in_order = bool((np.diff(rows) == 1).all())
-                selector = slice(int(rows[0]), int(rows[-1]) + 1) if in_order else rows
-                groups.append(_Group(int(sequence), selector, positions, _is_contiguous(positions)))
-            self._groups[key] = groups
-            self._masks[key] = [self._causal_mask(group) for group in groups]
-        return self._groups[key]
-
-    def _causal_mask(self, group: _Group) -> Tensor | None:
-        """[N, n] True where a row sees a position; None where every row sees all or a prefill is causal."""
-        positions = group.positions
-        if len(positions) == 1 or (group.contiguous and positions[0] == 0):
-            return None
-        length = int(positions[-1]) + 1
-        return torch.as_tensor(np.arange(length)[None] <= positions[:, None], device=self.stack.device)
-
-    def _write(self, layer: int, group: _Group, keys: Tensor, values: Tensor) -> None:
-        """Store [N, Hkv, d] keys and values at the group's positions."""
-        positions = group.positions
-        for tensor, new in ((self.cache.keys[layer], keys), (self.cache.values[layer], values)):
-            slots = tensor[group.sequence]
-            if group.contiguous:
-                slots[:, int(positions[0]) : int(positions[-1]) + 1] = new.transpose(0, 1)
+        for part, (queries, keys, values, entering) in party.split(*projected, hidden):
+            sequence = part.lane.sequence
+            if part.contiguous:
+                self.cache.write(layer, sequence, part.first, keys, values)
+                self.cache.state[sequence, part.first : part.length, layer] = self._state[part.rows]
             else:
-                slots[:, torch.as_tensor(positions, device=tensor.device)] = new.transpose(0, 1)
+                self.cache.scatter(layer, sequence, part.positions, keys, values)
+                self.cache.state[sequence, part.positions, layer] = self._state[part.rows]
+            outputs.append(self._attend(layer, part, queries))
+            if part.lane.inexact[layer]:
+                self._lose_exactness(layer, part, entering)
+        attended = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        self._advance(block.finish_attention(hidden, attended))
 
-    def _attend(self, layer: int, group: _Group, number: int, active: Indices, queries: Tensor) -> Tensor:
-        length = int(group.positions[-1]) + 1
-        keys = self.cache.keys[layer][group.sequence, :, :length]
-        values = self.cache.values[layer][group.sequence, :, :length]
-        mask = self._masks[active.tobytes()][number]
-        causal = group.contiguous and int(group.positions[0]) == 0
-        if self.has_masked[layer]:
-            visible = self.cache.state[group.sequence, :length, layer] != MASKED
+    def _mlp(self, layer: int, party: Party) -> None:
+        self._advance(self.stack.blocks[layer].run_mlp(self._enter(party)))
+
+    def _advance(self, hidden: Tensor) -> None:
+        """The running rows have come to ``hidden`` [n, D]."""
+        self._moving = hidden
+
+    def _attend(self, layer: int, part: Part, queries: Tensor) -> Tensor:
+        keys, values = self.cache.read(layer, part.lane.sequence, part.length)
+        mask, causal = part.mask, part.causal
+        if part.lane.masked[layer]:
+            visible = self.cache.state[part.lane.sequence, : part.length, layer] != MASKED
             if not visible.all():
-                sees = (np.arange(length)[None] <= group.positions[:, None]) & visible
+                sees = (np.arange(part.length) <= part.positions[:, None]) & visible
                 mask, causal = torch.as_tensor(sees, device=self.stack.device), False
         return attend(queries, keys, values, mask, causal, self.stack.shape.scale)
 
-    def _lose_exactness(self, layer: int, group: _Group, active: Indices, entering: Tensor) -> None:
+    def _lose_exactness(self, layer: int, part: Part, entering: Tensor) -> None:
         """Rows that saw an inexact position at ``layer`` are exact no further than its attention."""
-        rows = active[group.rows]
-        if not self.exact[rows].any():
+        if not (self._state[part.rows] == EXACT).any():
             return
-        seen = self.cache.state[group.sequence, : int(group.positions[-1]), layer]
+        seen = self.cache.state[part.lane.sequence, : part.length - 1, layer]
         inexact = np.flatnonzero(seen != EXACT)
         if not inexact.size:
             return
-        where = np.arange(len(active))[group.rows]
-        for row, place, position in zip(rows, where, group.positions, strict=True):
-            if self.exact[row] and position > inexact[0]:
-                self._keep(int(row), 2 * layer, entering[int(place)])
+        for place in np.flatnonzero(part.positions > inexact[0]):
+            self._stop_exactness(part.lane, int(part.rows[place]), 2 * layer, entering[int(place)])
 
     # -- deciding and ending ------------------------------------------------------------------------
 
     def _check(self, layer: int, entering: Tensor) -> None:
-        if layer >= self.stack.num_layers:
-            return
-        for row in range(self.num_new):
-            sequence = int(self.sequences[row])
-            if sequence not in self._checks or layer not in self._checks[sequence][1]:
+        """Ask the policies that want to look after ``layer``, where it ran and something is still to run."""
+        index = 2 * layer
+        for lane in self.lanes:
+            if layer not in lane.check_layers or lane.policy is None:
                 continue
-            if not self.runs[row, 2 * layer - 2 : 2 * layer].any() or not self.runs[row, 2 * layer :].any():
+            if not any(lane.runs[index - 2 : index]) or not any(lane.runs[index:]):
                 continue
-            policy = self._checks[sequence][0]
+            row = lane.rows.start
             view = ExitView(self.hidden[row], entering[row], self.stack.head)
-            revised = policy.replan(layer, view)
+            revised = lane.policy.replan(layer, view)
             if revised is not None:
-                self.runs[row, 2 * layer :] = revised.flags[2 * layer :]
-                self.fill[sequence] = revised.kv_fill
-            if policy.should_exit(layer, view):
-                self.runs[row, 2 * layer :] = False
+                check_plan(revised, self.stack.num_layers)
+                lane.runs, lane.kv_fill = (*lane.runs[:index], *revised.run[index:]), revised.kv_fill
+            if lane.policy.should_exit(layer, view):
+                lane.runs = (*lane.runs[:index], *(False,) * (len(lane.runs) - index))
                 self.views[row] = view
 
     def _finish(self) -> None:
-        whole = 2 * self.stack.num_layers
-        done = np.flatnonzero(self.exact & ((np.arange(len(self.exact)) < self.num_new) | self.riding))
-        for row in done:
-            sequence, position = int(self.sequences[row]), int(self.positions[row])
-            self.cache.frontier[sequence, position] = whole
-            self.cache.resume.pop((sequence, position), None)
-        if self._resuming or len(self.sequences) > self.num_new:
-            for sequence in {int(s) for s in self.sequences}:
-                self.cache.note_exactness(sequence)
-
-
-def _is_contiguous(ascending: Sequence[int] | Indices) -> bool:
-    return int(ascending[-1]) - int(ascending[0]) + 1 == len(ascending)
+        for lane in self.lanes:
+            exact = np.flatnonzero(self._state[lane.rows] == EXACT) + lane.first
+            self.cache.complete(lane.sequence, exact)
+            if lane.riders:
+                riding = self._positions[lane.riders]
+                self.cache.complete(lane.sequence, riding[self._state[lane.riders] == EXACT])
+            self.cache.settle(lane.sequence, 0 if lane.has_brought_up else lane.first)

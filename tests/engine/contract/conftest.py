@@ -80,13 +80,15 @@ class Reference:
         return inexact[0] if inexact else len(self.places)
 
     @torch.inference_mode()
-    def run(self, token: int, decisions: Decisions) -> tuple[Tensor, list[bool]]:
-        """Append one token; returns its logits [V] and which sub-layers it ran."""
-        blank: list[Any] = [None] * self.num_layers
-        self.places.append(Place(token, blank[:], blank[:], ["pending"] * self.num_layers))
-        newest = len(self.places) - 1
+    def run(self, tokens: Sequence[int], decisions: Decisions) -> tuple[list[Tensor], list[bool]]:
+        """One step: append tokens that do the same; returns the logits [V] of each, and which sub-layers they ran."""
+        new = range(len(self.places), len(self.places) + len(tokens))
+        moving = {}
+        for position, token in zip(new, tokens, strict=True):
+            blank: list[Any] = [None] * self.num_layers
+            self.places.append(Place(token, blank[:], blank[:], ["pending"] * self.num_layers))
+            moving[position] = Moving(self.model.model.embed_tokens(torch.tensor(token)))
         runs, fill = list(decisions.plan.run), decisions.plan.kv_fill
-        moving = {newest: Moving(self.model.model.embed_tokens(torch.tensor(token)))}
         for index in range(2 * self.num_layers):
             layer, is_mlp = divmod(index, 2)
             if runs[index]:
@@ -96,26 +98,26 @@ class Reference:
             else:
                 for position, row in moving.items():
                     self._stop_being_exact(position, row, index)
-                moving = {newest: moving[newest]}
+                moving = {position: moving[position] for position in new}
                 if not is_mlp:
-                    self._fill(layer, newest, moving[newest], fill)
+                    for position in new:
+                        self._fill(layer, position, moving[position], fill)
             number = layer + 1
             if is_mlp and number < self.num_layers and any(runs[index - 1 : index + 1]) and any(runs[index + 1 :]):
                 if number in decisions.replacements:
                     runs[index + 1 :] = decisions.replacements[number].run[index + 1 :]
                     fill = decisions.replacements[number].kv_fill
-                    # Asked for a stop even if the new plan would run nothing more.
                 if number == decisions.stop:
                     runs[index + 1 :] = [False] * len(runs[index + 1 :])
         for position, row in moving.items():
             if row.exact:
                 self.places[position].frontier = 2 * self.num_layers
-        return self.model.lm_head(self.model.model.norm(moving[newest].hidden)), runs
+        return [self.model.lm_head(self.model.model.norm(moving[position].hidden)) for position in new], runs
 
     def verify(self, tokens: Sequence[int]) -> list[Tensor]:
         """Everything from the first inexact position on, anew, at full depth."""
         del self.places[self.exact_length :]
-        return [self.run(token, Decisions(DepthPlan.full(self.num_layers)))[0] for token in tokens]
+        return self.run(tokens, Decisions(DepthPlan.full(self.num_layers)))[0]
 
     def _bring_up(self, layer: int, below: dict[int, Moving]) -> dict[int, Moving]:
         """Positions pending at ``layer`` that those in ``below`` would see, run up to it from their frontiers."""
@@ -311,8 +313,7 @@ class Check:
         full = Decisions(DepthPlan.full(self.tiny.num_layers))
         logits = self.session.prefill(torch.tensor(self.scenario.prompt))
         for b, prompt in enumerate(self.scenario.prompt):
-            expected = [self.references[b].run(token, full)[0] for token in prompt]
-            _same(logits[b], expected[-1])
+            _same(logits[b], self.references[b].run(prompt, full)[0][-1])
         self.compare()
         for operation in self.scenario.operations:
             getattr(self, f"_{type(operation).__name__.lower()}")(operation)
@@ -321,8 +322,11 @@ class Check:
 
     def _planned(self, operation: Planned) -> None:
         result = self.session.forward(torch.tensor(operation.tokens), operation.plan)
-        count = len(operation.tokens[0])
-        self._compare_result(result, operation.tokens, [[Decisions(operation.plan)] * count] * self.session.batch)
+        for b, reference in enumerate(self.references):
+            # Under one plan, all tokens are one step: what rides along rides once, with all of them.
+            logits, runs = reference.run(operation.tokens[b], Decisions(operation.plan))
+            _same(result.logits[b], torch.stack(logits))
+            assert (result.runs[b] == np.array(runs)).all()
 
     def _decided(self, operation: Decided) -> None:
         if any(length == 0 for length in self.session.lengths):
@@ -333,13 +337,10 @@ class Check:
             return  # Cut behind what is still known: a policy has nothing to go by.
         policies = [Scripted(script) for script in operation.decisions]
         result = self.session.forward(torch.tensor(operation.tokens), policies)
-        self._compare_result(result, operation.tokens, operation.decisions)
-
-    def _compare_result(self, result: Any, tokens: Sequence[Sequence[int]], decisions: Sequence[Sequence[Decisions]]) -> None:
         for b, reference in enumerate(self.references):
-            for t, token in enumerate(tokens[b]):
-                logits, runs = reference.run(token, decisions[b][t])
-                _same(result.logits[b, t], logits)
+            for t, token in enumerate(operation.tokens[b]):
+                logits, runs = reference.run([token], operation.decisions[b][t])
+                _same(result.logits[b, t], logits[0])
                 assert result.runs[b, t].tolist() == runs
 
     def _verified(self, operation: Verified) -> None:

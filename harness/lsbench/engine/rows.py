@@ -1,0 +1,150 @@
+"""The rows of a step: whose they are, and which of them run a sub-layer together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lsbench.engine.cache import APPROXIMATE, MASKED, PENDING, KVCache
+from lsbench.engine.plan import DepthPlan
+from lsbench.engine.policy import DepthPolicy
+
+Indices = npt.NDArray[np.int64]
+
+
+class Lane:
+    """One sequence's part of a step: its new rows, what they run, and the older positions that ride along.
+
+    Args:
+        cache: the sequences; the new positions are appended already.
+        sequence: which of them.
+        first_row: the step's row of the first new position.
+        count: how many new positions: the sequence's last ones.
+        plan: which sub-layers they run.
+        policy: who may stop the only new position or change its plan.
+
+    Attributes:
+        first, end: the new positions are ``first`` to before ``end``.
+        rows: the step's rows of the new positions.
+        runs: 2L flags; a policy may change those still to come.
+        kv_fill: what becomes of keys and values that the new positions leave out.
+        check_layers: after which layers (1..L-1) the policy wants to look.
+        riders: rows of older positions that ride along now, in order of position.
+        has_left: whether the new positions have left out a sub-layer; then none of them is exact.
+        has_brought_up: whether the step has changed older positions.
+        pending, masked, inexact: for each layer, whether an older position may be so there.
+    """
+
+    def __init__(
+        self, cache: KVCache, sequence: int, first_row: int, count: int, plan: DepthPlan, policy: DepthPolicy | None
+    ) -> None:
+        self.sequence, self.count, self.policy = sequence, count, policy
+        self.rows = slice(first_row, first_row + count)
+        self.end = int(cache.lengths[sequence])
+        self.first = self.end - count
+        self.runs: Sequence[bool] = plan.run
+        self.kv_fill = plan.kv_fill
+        self.check_layers = frozenset(policy.check_layers(cache.num_layers)) if policy else frozenset()
+        self.riders: list[int] = []
+        self.has_left = False
+        self.has_brought_up = False
+        found = cache.states_before(sequence, self.first)
+        self.pending: list[bool] = ((found & PENDING) != 0).tolist()
+        self.masked: list[bool] = ((found & MASKED) != 0).tolist()
+        self.inexact: list[bool] = ((found & (PENDING | MASKED | APPROXIMATE)) != 0).tolist()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one lane that run a sub-layer together, in ascending position.
+
+    Attributes:
+        lane: whose they are.
+        rows: [n], which rows of the step.
+        positions: [n].
+        first: the first position.
+        length: how many positions the last row may see, its own included.
+        contiguous: whether no position between the first and the last is left out.
+        mask: [n, length] True where a row sees a position; None where each sees all, or ``causal``.
+    """
+
+    lane: Lane
+    rows: Indices
+    positions: Indices
+    first: int
+    length: int
+    contiguous: bool
+    mask: Tensor | None
+
+    @property
+    def causal(self) -> bool:
+        """Whether the rows are all the positions there are, from 0 on."""
+        return self.contiguous and self.first == 0
+
+
+@dataclass(frozen=True)
+class Party:
+    """Rows that run a sub-layer together, one part after the other.
+
+    Attributes:
+        parts: at least one.
+        chosen: [n], which rows of the step; None when they are all of them in order.
+        cos, sin: [n, 1, d] rotary factors.
+    """
+
+    parts: tuple[Part, ...]
+    chosen: Tensor | None
+    cos: Tensor
+    sin: Tensor
+
+    def split(self, *tensors: Tensor) -> Iterator[tuple[Part, tuple[Tensor, ...]]]:
+        """Each part with its own rows of tensors [n, ...]."""
+        if len(self.parts) == 1:
+            yield self.parts[0], tensors
+            return
+        start = 0
+        for part in self.parts:
+            end = start + len(part.rows)
+            yield part, tuple(tensor[start:end] for tensor in tensors)
+            start = end
+
+
+def make_party(
+    members: Sequence[tuple[Lane, Indices]], positions: Indices, rotary: tuple[Tensor, Tensor], device: torch.device
+) -> Party | None:
+    """Everything that follows from which rows run together; made once for as long as they do.
+
+    Args:
+        members: lanes with their rows, in ascending position; a lane may have none.
+        positions: [N], of every row of the step.
+        rotary: cosines and sines of all positions.
+        device: where the rows are.
+
+    Returns:
+        None when there are no rows.
+    """
+    parts = tuple(_make_part(lane, rows, positions[rows], device) for lane, rows in members if rows.size)
+    if not parts:
+        return None
+    rows = np.concatenate([part.rows for part in parts])
+    whole = len(rows) == len(positions) and bool((rows == np.arange(len(rows))).all())
+    if len(parts) == 1 and parts[0].contiguous:
+        cos, sin = (table[parts[0].first : parts[0].length] for table in rotary)
+    else:
+        index = torch.as_tensor(positions[rows], device=device)
+        cos, sin = (table[index] for table in rotary)
+    return Party(parts, None if whole else torch.as_tensor(rows, device=device), cos, sin)
+
+
+def _make_part(lane: Lane, rows: Indices, positions: Indices, device: torch.device) -> Part:
+    first, length = int(positions[0]), int(positions[-1]) + 1
+    contiguous = length - first == len(positions)
+    mask = None
+    if len(positions) > 1 and not (contiguous and first == 0):
+        mask = torch.as_tensor(np.arange(length) <= positions[:, None], device=device)
+    return Part(lane, rows, positions, first, length, contiguous, mask)
