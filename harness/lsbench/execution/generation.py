@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
+from operator import index
 from typing import TYPE_CHECKING
 
 from lsbench.engine.clock import Clock
@@ -12,7 +14,7 @@ from lsbench.execution.memory import PeakMemory
 from lsbench.execution.stopping import StopRule
 from lsbench.records import StopReason
 from lsbench.spec import GenerateRequest
-from lsbench.strategy import Strategy
+from lsbench.strategy import Emitted, Strategy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from lsbench.engine.stack import DecoderStack
 
 
-class BrokenStrategy(LsbenchError):
+class BrokenStrategy(LsbenchError):  # noqa: N818 - as in errors.py
     """A strategy broke the contract of ``generate``."""
 
 
@@ -50,7 +52,7 @@ def generate(
     conditions is part of decoding, under every strategy alike.
 
     Raises:
-        BrokenStrategy: it ended before any stop condition, or its depths do not fit its tokens.
+        BrokenStrategy: it ended before any stop condition, or emitted what is no token or no depth.
     """
     clock, memory = Clock(stack.device), PeakMemory(stack.device)
     rule = StopRule(request, tokenizer, stack.context_length)
@@ -65,15 +67,17 @@ def generate(
     for emission in strategy.generate(session, request):
         last = clock.now_ns()
         first = first or last
-        if not emission.tokens or (emission.depth is not None and len(emission.depth) != len(emission.tokens)):
-            raise BrokenStrategy(f"emitted {len(emission.tokens)} tokens with depths {emission.depth}")
+        tokens, layers = _checked(emission, stack.vocabulary_size)
         taken = 0
-        for token in emission.tokens:
+        for token in tokens:
             reason = rule.push(token)
             taken += 1
             if reason is not None:
                 break
-        depths = None if depths is None or emission.depth is None else [*depths, *emission.depth[:taken]]
+        if depths is not None and layers is not None:
+            depths.extend(layers[:taken])
+        else:
+            depths = None
         if emission.drafted is not None:
             drafted = (drafted or 0) + emission.drafted
         accepted += taken if emission.kind == "accepted" else 0
@@ -81,7 +85,8 @@ def generate(
         if reason is not None:
             break
     if reason is None:
-        raise BrokenStrategy(f"ended after {len(rule.token_ids)} tokens with no stop condition met")
+        count = len(rule.token_ids)
+        raise BrokenStrategy(f"ended after {count} token{'s' * (count != 1)} with no stop condition met")
     return Generation(
         token_ids=tuple(rule.token_ids),
         text=rule.text(),
@@ -95,3 +100,26 @@ def generate(
         peak_bytes=memory.read(),
         kv_bytes=session.cache.num_bytes,
     )
+
+
+def _checked(emission: Emitted, vocabulary_size: int) -> tuple[list[int], list[float] | None]:
+    """An emission's tokens and depths as plain numbers (a strategy may hold numpy's or torch's)."""
+    try:
+        tokens = [index(token) for token in emission.tokens]
+        layers = None if emission.depth is None else [float(depth) for depth in emission.depth]
+    except (TypeError, ValueError) as error:
+        raise BrokenStrategy(
+            f"emitted tokens {emission.tokens} at depth {emission.depth}: {error}"
+        ) from error
+    if not tokens:
+        raise BrokenStrategy("emitted no token")
+    strange = [token for token in tokens if not 0 <= token < vocabulary_size]
+    if strange:
+        raise BrokenStrategy(f"emitted token {strange[0]}; the model has 0 to {vocabulary_size - 1}")
+    if layers is not None and len(layers) != len(tokens):
+        raise BrokenStrategy(
+            f"emitted {len(tokens)} tokens with {len(layers)} depth{'s' * (len(layers) != 1)}"
+        )
+    if layers is not None and not all(isfinite(depth) and depth >= 0 for depth in layers):
+        raise BrokenStrategy(f"emitted a token at depth {layers}")
+    return tokens, layers

@@ -21,6 +21,7 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._begun = False
 
     def begin(self) -> None:
         """Forget earlier peaks."""
@@ -29,13 +30,16 @@ class PeakMemory:
             return
         try:
             _CLEAR.write_text(_RESET_PEAK)
+            self._begun = True
         except OSError:
-            return
+            self._begun = False
 
     def read(self) -> int | None:
-        """Bytes; None where the system does not tell."""
+        """Bytes; None where the system does not tell, or tells an earlier peak."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
+        if not self._begun:
+            return None
         try:
             lines = _STATUS.read_text().splitlines()
         except OSError:

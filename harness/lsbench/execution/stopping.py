@@ -28,37 +28,52 @@ class StopRule:
         context_length: the most positions the model has.
     """
 
-    def __init__(self, request: GenerateRequest, tokenizer: PreTrainedTokenizerBase, context_length: int) -> None:
+    def __init__(
+        self, request: GenerateRequest, tokenizer: PreTrainedTokenizerBase, context_length: int
+    ) -> None:
         self._tokenizer = tokenizer
         self._stop_strings = tuple(string for string in request.stop_strings if string)
         self._stop_ids = frozenset(request.stop_token_ids)
         self._limit = request.max_new_tokens
         self._room = context_length - len(request.prompt_tokens)
+        self._special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
         # A token that is text has at least one byte of it, so a stop string spans at most its bytes.
-        longest = max((len(string.encode()) for string in self._stop_strings), default=0)
-        self._window = longest + _SPARE_TOKENS
+        self._window = max((len(string.encode()) for string in self._stop_strings), default=0) + _SPARE_TOKENS
+        self._written: list[int] = []
         self.token_ids: list[int] = []
         """Every token pushed, the one that completed a stop condition included."""
 
     def push(self, token: int) -> StopReason | None:
         """Take the next token; a reason ends the generation with it."""
         self.token_ids.append(token)
+        if self._is_text(token):
+            self._written.append(token)
         if token in self._stop_ids:
             return "eos"
-        if self._stop_strings:
-            # Twice the window: special tokens, which have no text, may stand in between.
-            tail = self._decode(self.token_ids[-2 * self._window :])
-            if any(string in tail for string in self._stop_strings):
-                return "stop_string"
+        # The tail may begin with half a character, which reads as one that a stop string may hold.
+        if self._stops_in(self._written[-self._window :]) and self._stops_in(self._written):
+            return "stop_string"
         if len(self.token_ids) >= self._limit:
             return "context_full" if self._limit >= self._room else "max_new_tokens"
         return None
 
     def text(self) -> str:
         """The emitted text, cut where the first stop string begins; special tokens have no text."""
-        text = self._decode(self.token_ids)
+        text = self._decode(self._written)
         ends = [text.find(string) for string in self._stop_strings]
         return text[: min((end for end in ends if end >= 0), default=len(text))]
 
+    def _stops_in(self, tokens: list[int]) -> bool:
+        if not self._stop_strings:
+            return False
+        text = self._decode(tokens)
+        return any(string in text for string in self._stop_strings)
+
+    def _is_text(self, token: int) -> bool:
+        """Special tokens are not, nor are ids by which a model pads its vocabulary."""
+        return token not in self._special and self._tokenizer.convert_ids_to_tokens(token) is not None
+
     def _decode(self, tokens: list[int]) -> str:
-        return cast(str, self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return cast(
+            str, self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )

@@ -6,17 +6,19 @@ from request to request, so that a drift of the machine's speed falls on both al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
-from lsbench.engine.sampling import Sampler
-from lsbench.engine.session import Session
-from lsbench.execution.generation import generate
-from lsbench.records import RecordKey, SampleRecord
+from lsbench.engine import Sampler, Session
+from lsbench.errors import BadInput, LsbenchError
+from lsbench.execution.generation import BrokenStrategy, Generation, generate
+from lsbench.records import SCHEMA, RecordKey, SampleRecord
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
-from lsbench.strategy import Preparation, Strategy
+from lsbench.strategy import Preparation, Scored, Strategy
 from lsbench.strategy.calibration import CALIBRATION_TEXTS
 
 if TYPE_CHECKING:
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
     from lsbench.engine.stack import DecoderStack
 
+Kind = Literal["generate", "score", "fidelity"]
+
 _WARMUP_TOKENS = 16
+_MOST_LIKELY = 1e-4
+"""A log-probability is at most 0, give or take the rounding of a reduced precision."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +73,36 @@ class Worker:
         self._outputs: dict[RecordKey, tuple[int, ...]] = {}
 
     def prepare(self) -> None:
-        """Let every strategy calibrate, on prompts that no task evaluates."""
+        """Let every strategy calibrate, on prompts that no task evaluates.
+
+        Raises:
+            BadInput: naming the strategy that cannot.
+        """
         prompts = tuple(tuple(self._tokenizer(text)["input_ids"]) for text in CALIBRATION_TEXTS)
         preparation = Preparation(self._stack, prompts)
         for contender in self._contenders:
-            contender.strategy.prepare(preparation)
+            try:
+                contender.strategy.prepare(preparation)
+            except LsbenchError:
+                raise
+            except Exception as error:
+                raise BadInput(f"Strategy {contender.label} cannot calibrate: {_reason(error)}") from error
 
     def warm_up(self, requests: Sequence[GenerateRequest]) -> None:
         """Run and discard a few tokens of each request under everyone."""
         for request in requests:
             short = request.model_copy(update={"max_new_tokens": min(_WARMUP_TOKENS, request.max_new_tokens)})
             for contender in self._contenders:
-                # A strategy that fails here fails again where it is recorded.
-                _attempt(lambda c=contender, r=short: generate(self._stack, self._tokenizer, c.strategy, r))
+                with suppress(Exception):  # a strategy that fails here fails again where it is recorded
+                    self._generate(contender.strategy, short)
 
     def remember(self, record: SampleRecord) -> None:
         """Take the baseline's output from an earlier process of the run, for fidelity."""
-        if record.label == self._baseline.label and record.kind == "generate" and record.token_ids is not None:
+        if (
+            record.label == self._baseline.label
+            and record.kind == "generate"
+            and record.token_ids is not None
+        ):
             self._outputs[record.key] = record.token_ids
 
     def run(
@@ -117,63 +136,72 @@ class Worker:
             if key not in finished:
                 yield self._record(contender, request, "fidelity", attempts.get(key, 0) + 1)
 
-    def _record(self, contender: Contender, request: Request, kind: str, attempt: int) -> SampleRecord:
-        common: dict[str, Any] = {
-            "schema": 1,
-            "strategy": contender.choice.name,
-            "options": contender.choice.options,
-            "label": contender.label,
-            "task": request.task,
-            "doc_id": request.doc_id,
-            "idx": request.idx,
-            "repeat": request.repeat,
-            "kind": kind,
-            "arguments_sha256": request.arguments_sha256,
-            "prompt": request.prompt,
-            "prompt_tokens": _prompt_length(request),
-            "segment": self._segment,
-            "attempt": attempt,
-        }
-        if isinstance(request, ScoreRequest):
-            outcome, error = _attempt(lambda: self._score(contender.strategy, request))
-        elif kind == "fidelity":
-            outcome, error = _attempt(lambda: self._fidelity(contender.strategy, request))
-        else:
-            outcome, error = _attempt(lambda: self._generate(contender.strategy, request))
-        return SampleRecord(**common, **(outcome or {}), error=error)
+    def _record(self, contender: Contender, request: Request, kind: Kind, attempt: int) -> SampleRecord:
+        line = partial(
+            SampleRecord,
+            schema=SCHEMA,
+            strategy=contender.choice.name,
+            options=contender.choice.options,
+            label=contender.label,
+            task=request.task,
+            doc_id=request.doc_id,
+            idx=request.idx,
+            repeat=request.repeat,
+            kind=kind,
+            arguments_sha256=request.arguments_sha256,
+            prompt=request.prompt,
+            prompt_tokens=_prompt_length(request),
+            segment=self._segment,
+            attempt=attempt,
+        )
+        try:
+            if isinstance(request, ScoreRequest):
+                logprob, is_greedy = self._score(contender.strategy, request)
+                return line(logprob=logprob, is_greedy=is_greedy)
+            if kind == "fidelity":
+                return line(agreement=self._agreement(contender.strategy, request))
+            return line(**vars(self._generate(contender.strategy, request)))
+        except Exception as error:  # one request's failure is recorded, and the run goes on
+            return line(error=_reason(error))
 
-    def _generate(self, strategy: Strategy, request: GenerateRequest) -> dict[str, Any]:
-        return vars(generate(self._stack, self._tokenizer, strategy, request))
+    def _generate(self, strategy: Strategy, request: GenerateRequest) -> Generation:
+        return generate(self._stack, self._tokenizer, strategy, request)
 
-    def _score(self, strategy: Strategy, request: ScoreRequest) -> dict[str, Any]:
+    def _score(self, strategy: Strategy, request: ScoreRequest) -> tuple[float, bool]:
+        """Log-likelihood of all windows together, and whether each of their tokens is the most likely one."""
         total, greedy = 0.0, True
         for window in request.windows:
-            scored = strategy.score(self._session(window), window)
+            scored = self._scored(strategy, window)
             total += sum(scored.logprobs)
-            greedy = greedy and scored.choices == window.continuation
-        return {"logprob": total, "is_greedy": greedy}
+            greedy = greedy and tuple(scored.choices) == window.continuation
+        return total, greedy
 
-    def _fidelity(self, strategy: Strategy, request: GenerateRequest) -> dict[str, Any]:
+    def _agreement(self, strategy: Strategy, request: GenerateRequest) -> tuple[bool, ...]:
         output = self._outputs[_key(self._baseline, request, "generate")]
         window = ScoreWindow(context=request.prompt_tokens, continuation=output)
         # With sampling, the strategy chooses with the very numbers the baseline drew with.
         sampler = None if request.sampling.greedy else Sampler(request.sampling, request.seed)
-        scored = strategy.score(self._session(window), window, sampler)
-        return {"agreement": tuple(a == b for a, b in zip(scored.choices, output, strict=True))}
+        scored = self._scored(strategy, window, sampler)
+        return tuple(chosen == token for chosen, token in zip(scored.choices, output, strict=True))
 
-    def _session(self, window: ScoreWindow) -> Session:
-        return Session(self._stack, capacity=len(window.context) + len(window.continuation))
+    def _scored(self, strategy: Strategy, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
+        session = Session(self._stack, capacity=len(window.context) + len(window.continuation))
+        scored = strategy.score(session, window, sampler)
+        wanted, values, choices = len(window.continuation), len(scored.logprobs), len(scored.choices)
+        if values != wanted or choices != wanted:
+            raise BrokenStrategy(f"gave {values} log-probabilities and {choices} choices for {wanted} tokens")
+        strange = [value for value in scored.logprobs if not value <= _MOST_LIKELY]
+        if strange:
+            raise BrokenStrategy(f"gave a token the log-probability {strange[0]}")
+        return scored
 
 
-def _attempt(work: Callable[[], Any]) -> tuple[Any, str | None]:
-    """What ``work`` gives, or why it failed: one request's failure is recorded and the run goes on."""
-    try:
-        return work(), None
-    except Exception as error:
-        return None, f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+def _reason(error: Exception) -> str:
+    """Why something failed, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
 
 
-def _key(contender: Contender, request: Request, kind: str) -> RecordKey:
+def _key(contender: Contender, request: Request, kind: Kind) -> RecordKey:
     return RecordKey(contender.label, kind, request.task, request.doc_id, request.idx, request.repeat)
 
 
