@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,15 +99,37 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
         path: a transformers folder.
         dtype: a torch dtype by name.
         device: where to put it.
+
+    Raises:
+        BadInput: the weights cannot be read.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     from lsbench.engine.stack import DecoderStack
 
     precision: torch.dtype = getattr(torch, dtype)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=precision, local_files_only=True)
+    try:
+        with _no_progress_bar():
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=precision, local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(f"{path} holds no weights that transformers can read: {_first_line(error)}") from error
     return DecoderStack(model.to(device))
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Without transformers' own bar, which would be drawn across whatever shows the run's progress."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _configs(path: Path) -> tuple[Any, Any]:
