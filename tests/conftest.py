@@ -131,6 +131,7 @@ def tiny_tokenizer():
 def tiny_model(tmp_path_factory, tiny_tokenizer) -> Path:
     """A folder that transformers loads: four layers of random weights, far from any tie."""
     import torch
+    from safetensors.torch import save_file
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(7)
@@ -148,7 +149,10 @@ def tiny_model(tmp_path_factory, tiny_tokenizer) -> Path:
         initializer_range=0.4,
     )
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    LlamaForCausalLM(config).eval().save_pretrained(folder)
+    config.architectures = ["LlamaForCausalLM"]
+    config.save_pretrained(folder)
+    # The model's own save_pretrained would import DeepSpeed first.
+    save_file(LlamaForCausalLM(config).state_dict(), folder / "model.safetensors", {"format": "pt"})
     tiny_tokenizer.save_pretrained(folder)
     return folder
 

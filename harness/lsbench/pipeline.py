@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lsbench.errors import EXIT_DONE, EXIT_SAMPLES_FAILED, BadInput, Interrupted
+from lsbench.errors import EXIT_DONE, EXIT_SAMPLES_FAILED, BadInput, Interrupted, LsbenchError, unknown
 from lsbench.metrics import Metrics, Status
 from lsbench.spec import GenerateRequest, RunSpec, StrategyChoice
 
@@ -89,17 +89,19 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
     from lsbench.execution.worker import Contender
     from lsbench.strategy.registry import resolve
 
+    place(spec)
     if not spec.strategies:
         raise BadInput("No strategy given; add --strategy NAME (`lsbench ls strategies` lists them)")
     labels = [choice.label for choice in spec.strategies]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
-        raise BadInput(f"--strategy {twice} is given twice")
-    choices = [StrategyChoice(name=spec.baseline), *(c for c in spec.strategies if c.label != spec.baseline)]
-    contenders = tuple(Contender(choice, resolve(choice)) for choice in choices)
-    place(spec)
-    check_task_names(spec.tasks, spec.include_path)
+        raise BadInput(f"--strategy {twice} is given twice; leave one out")
+    contenders = (
+        _baseline(spec.baseline),
+        *(Contender(choice, resolve(choice)) for choice in spec.strategies if choice.label != spec.baseline),
+    )
     check_model_name(spec.model)
+    check_task_names(spec.tasks, spec.include_path)  # last: lm-eval's own index takes seconds to read
     return contenders
 
 
@@ -133,14 +135,15 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     device = resolve_device(spec.device)
     dtype = resolve_dtype(spec.dtype, device)
     source = resolve_model(spec.model, spec.revision, view)
-    if resume is not None:
-        check_resumable(resume.manifest, spec, source.sha256)
     facts = model_facts(source.path)
     for contender in contenders:
         contender.strategy.check(facts.num_layers)
     tokenizer = load_tokenizer(source.path)
     view.stage("Reading tasks")
     requests = build_requests(spec, tokenizer, facts.context_length, facts.eos_token_ids)
+    data = _data_hashes(requests)
+    if resume is not None:
+        check_resumable(resume.manifest, spec, source.sha256, data)
     sandbox = _sandbox(spec, requests)
     model = ModelFacts(
         id=source.id, path=str(source.path), sha256=source.sha256, num_layers=facts.num_layers, dtype=dtype
@@ -150,7 +153,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     with folder:
         segment = folder.resume() if resume is not None else 0
         folder.update_manifest(
-            model=model, data_sha256=_data_hashes(requests), sandbox=sandbox.mechanism if sandbox else None
+            model=model, data_sha256=data, sandbox=sandbox.mechanism if sandbox else None
         )
         warning = sandbox.warning if sandbox is not None else None
         folder.add_notes(*requests.notes, *([warning] if warning else []))
@@ -168,8 +171,12 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
         except KeyboardInterrupt as error:
             folder.update_manifest(status="interrupted")
             raise Interrupted(
-                f"interrupted; every finished request is kept. Go on with: lsbench run --resume {folder.run_id}"
+                "interrupted; every finished request is kept. "
+                f"Go on with: lsbench run --resume {folder.reference}"
             ) from error
+        except LsbenchError:
+            folder.discard_if_empty()
+            raise
 
 
 def conclude(
@@ -224,7 +231,7 @@ def rescore(folder: RunFolder, view: View) -> RunOutcome:
     if manifest.model is None or not folder.records():
         raise BadInput(
             f"Run {folder.run_id} holds no finished request to score; "
-            f"`lsbench run --resume {folder.run_id}` goes on with it"
+            f"`lsbench run --resume {folder.reference}` goes on with it"
         )
     tokenizer = load_tokenizer(Path(manifest.model.path or "")) if manifest.spec.apply_chat_template else None
     sandbox = Sandbox.detect(manifest.spec.sandbox) if manifest.sandbox is not None else None
@@ -248,6 +255,26 @@ def reread(folder: RunFolder) -> RunOutcome:
     return RunOutcome(folder, metrics, EXIT_DONE)
 
 
+def _baseline(name: str) -> Contender:
+    """What everything is compared with, and so must give the full model's own output."""
+    from lsbench.execution.worker import Contender
+    from lsbench.strategy.registry import list_strategies, resolve, strategy_names
+
+    if ":" in name:
+        raise BadInput(f"--baseline {name!r}: a baseline is named without options")
+    if name in strategy_names():
+        contender = Contender(choice := StrategyChoice(name=name), resolve(choice))
+        if contender.strategy.lossless:
+            return contender
+    fitting = [entry.name for entry in list_strategies() if entry.strategy and entry.strategy.lossless]
+    if name not in strategy_names():
+        raise unknown("--baseline", name, fitting)
+    raise BadInput(
+        f"--baseline {name}: a baseline gives the full model's own output, and {name} does not claim to; "
+        f"choose one of {', '.join(fitting)}"
+    )
+
+
 def _execute(
     spec: RunSpec,
     folder: RunFolder,
@@ -264,9 +291,9 @@ def _execute(
     finished, attempts = folder.finished(), folder.attempts()
     for record in records:
         worker.remember(record)
-    generations = sum(request.kind == "generate" for request in requests.requests)
-    fidelities = generations * (len(contenders) - 1)
-    view.start(len(requests.requests) * len(contenders) + fidelities, len(finished))
+    view.start(
+        len(requests.requests) * len(contenders), sum(key.kind != "fidelity" for key in finished)
+    )
     pairs: dict[str, list[Pair]] = {
         contender.label: list(comparable_in_time(pair_up(records, spec.baseline, contender.label)).pairs)
         for contender in contenders[1:]
@@ -276,13 +303,15 @@ def _execute(
         for record in worker.run(request, turn, finished, attempts):
             folder.append(record)
             fresh.append(record)
+            if record.kind == "fidelity":
+                continue
             known = pairs.get(record.label, [])
             view.request_done(
                 record.task,
                 record.doc_id,
                 record.label,
-                tokens_per_second([record]) if record.kind == "generate" and record.error is None else None,
-                speedup_so_far(known) if known else None,
+                tokens_per_second([record]),
+                speedup_so_far(known),
                 _mean_layers(record),
                 record.error is not None,
             )

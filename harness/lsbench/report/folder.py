@@ -29,8 +29,8 @@ def write_reports(folder: RunFolder) -> tuple[str, str]:
     metrics = folder.metrics()
     if metrics is None:
         raise BadInput(
-            f"Run {folder.run_id} has no metrics.json yet: `lsbench run --resume {folder.run_id}` finishes "
-            f"it, `lsbench report {folder.run_id} --rescore` scores what it has."
+            f"Run {folder.run_id} has no metrics.json yet: `lsbench run --resume {folder.reference}` "
+            f"finishes it, `lsbench report {folder.reference} --rescore` scores what it has."
         )
     facts = run_facts(folder.manifest)
     folder.write_text(HTML, html_report(metrics, facts, folder.records()))

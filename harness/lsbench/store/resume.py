@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from lsbench.errors import BadInput
 from lsbench.spec import RunSpec, StrategyChoice
@@ -13,16 +14,22 @@ _WHERE_ONLY = {"output"}
 """Fields that say where results go, not what is measured."""
 
 
-def check_resumable(manifest: Manifest, spec: RunSpec, model_sha256: str | None = None) -> None:
+def check_resumable(
+    manifest: Manifest,
+    spec: RunSpec,
+    model_sha256: str | None = None,
+    data_sha256: Mapping[str, str] | None = None,
+) -> None:
     """Refuse to mix two questions in one folder.
 
     Args:
         manifest: of the stopped run.
         spec: what the resuming command asks.
         model_sha256: hash of the weights the resuming command would run; None when not known yet.
+        data_sha256: by task, the hash of what it asks now; None when not known yet.
 
     Raises:
-        BadInput: naming every field that differs, with both values.
+        BadInput: naming every field that differs, with both values, or what else has changed.
     """
     differing = [
         f"{name} was {_text(getattr(manifest.spec, name))}, now {_text(getattr(spec, name))}"
@@ -40,6 +47,13 @@ def check_resumable(manifest: Manifest, spec: RunSpec, model_sha256: str | None 
             f"Cannot resume {manifest.run_id}: the weights of {manifest.spec.model!r} had SHA-256 "
             f"{stored}, now {model_sha256}. Restore them, or start a new run without --resume."
         )
+    for task, asked in manifest.data_sha256.items():
+        if data_sha256 is not None and data_sha256.get(task) != asked:
+            raise BadInput(
+                f"Cannot resume {manifest.run_id}: task {task!r} asks something else now than when the run "
+                "began (its data, its file or the tokenizer has changed). Restore it, or start a new run "
+                "without --resume."
+            )
 
 
 def changes_since(manifest: Manifest, segment: int) -> list[str]:

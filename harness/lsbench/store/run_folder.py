@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -165,6 +166,11 @@ class RunFolder:
         return self._manifest.run_id
 
     @property
+    def reference(self) -> str:
+        """How to name this run in a command: its id where runs usually are, its path elsewhere."""
+        return self.run_id if self.path.parent == Path("results") else str(self.path)
+
+    @property
     def manifest(self) -> Manifest:
         """The manifest as last read or written by this object."""
         return self._manifest
@@ -282,6 +288,13 @@ class RunFolder:
             return False
         lock.release()
         return False
+
+    def discard_if_empty(self) -> None:
+        """Remove the folder of a run that stopped before its first finished request."""
+        self._require_lock()
+        if not (self.path / SAMPLES).exists():
+            self.close()
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
         """Give up the lock, if held."""
