@@ -39,8 +39,8 @@ def test_every_import_stays_within_its_room() -> None:
         ("harness/lsbench/errors.py", "import lsbench_strategies"),
         ("harness/lsbench/store/naming.py", "import transformers"),
         ("harness/lsbench/unplaced.py", "import json"),
-        ("strategies/lsbench_strategies/exits.py", "from lsbench.engine.cache import KVCache"),
-        ("strategies/lsbench_strategies/exits.py", "from lsbench.spec import Sampling"),
+        ("strategies/lsbench_strategies/layers.py", "from lsbench.engine.cache import KVCache"),
+        ("strategies/lsbench_strategies/layers.py", "from lsbench.spec import Sampling"),
         ("tasks/lsbench_tasks/execution.py", "from lsbench.errors import BadInput"),
     ],
 )

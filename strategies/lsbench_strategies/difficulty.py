@@ -58,7 +58,11 @@ class LadderPolicy(DepthPolicy):
         if self._signal == "prompt_perplexity":
             perplexity = context.prompt_perplexity
             # A prompt of one token has no perplexity: nothing says that it is easy.
-            return self._plans[0] if perplexity is None else self._rung(math.log(perplexity) / self._log_vocabulary)
+            return (
+                self._plans[0]
+                if perplexity is None
+                else self._rung(math.log(perplexity) / self._log_vocabulary)
+            )
         return self._plans[0]
 
     def check_layers(self, num_layers: int) -> Collection[int]:
@@ -82,7 +86,9 @@ def calibrate_thresholds(
     Returns:
         ``rungs`` ascending numbers: the quantiles k / (rungs + 1) of the difficulty.
     """
-    values = np.concatenate([_difficulties(preparation, prompt, signal, early_layer) for prompt in _prompts(preparation)])
+    values = np.concatenate(
+        [_difficulties(preparation, prompt, signal, early_layer) for prompt in _prompts(preparation)]
+    )
     quantiles = np.quantile(values, [k / (rungs + 1) for k in range(1, rungs + 1)])
     return tuple(float(value) for value in quantiles)
 
@@ -91,7 +97,9 @@ def _prompts(preparation: Preparation) -> list[tuple[int, ...]]:
     return [prompt for prompt in preparation.calibration_prompts if len(prompt) > 1]
 
 
-def _difficulties(preparation: Preparation, prompt: Sequence[int], signal: Signal, early_layer: int) -> np.ndarray:
+def _difficulties(
+    preparation: Preparation, prompt: Sequence[int], signal: Signal, early_layer: int
+) -> np.ndarray:
     """The difficulty of every token of a prompt, or of the prompt itself."""
     stack = preparation.stack
     if signal == "early_cosine":

@@ -8,7 +8,7 @@ from a file. Related: SkipDecode (Del Corro et al., 2023), Unified Layer Skippin
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from itertools import pairwise
 from typing import Literal, cast
 
 from pydantic import field_validator, model_validator
@@ -27,19 +27,11 @@ from lsbench.strategy import (
     option,
 )
 from lsbench_strategies.difficulty import LadderPolicy, Signal, calibrate_thresholds
-from lsbench_strategies.exits import check_exit_layer
-from lsbench_strategies.skip_ladder import (
-    Granularity,
-    SkipSetFile,
-    Unit,
-    build_ladder,
-    parse_items,
-    rank_units,
-    read_skip_set,
-)
+from lsbench_strategies.layers import check_layer
+from lsbench_strategies.skip_ladder import build_ladder, rank_units
+from lsbench_strategies.skip_set import ITEM, Granularity, Unit, check_fill, parse_items, read_skip_set
 
 _DEFAULT_RATIO = 0.2
-_DEFAULT_RUNGS = 3
 
 
 class DynamicSkipOptions(StrategyOptions):
@@ -47,36 +39,52 @@ class DynamicSkipOptions(StrategyOptions):
 
     difficulty: Signal = option(
         "previous_entropy",
-        help="what says how hard a token is: previous_entropy, previous_margin, early_cosine, prompt_perplexity",
+        help="what tells hard tokens: previous_entropy, previous_margin, early_cosine, prompt_perplexity",
         search=Choice(("previous_entropy", "previous_margin", "early_cosine", "prompt_perplexity")),
     )
     max_skip_ratio: float | None = option(
         None,
-        help="share of the layers' weights that the easiest tokens leave out (auto: 0.2; explicit: the whole set)",
+        help="share of the layers' weights that easiest tokens leave out (default 0.2, or all of skip_set)",
         search=FloatRange(0.02, 0.6),
         gt=0,
         lt=1,
     )
     granularity: Granularity = option(
-        "sublayer", help="leave out single sub-layers or whole layers", search=Choice(("layer", "sublayer"))
+        "sublayer",
+        help="leave out single sub-layers or whole layers; a given skip_set must keep to it",
+        search=Choice(("layer", "sublayer")),
     )
     thresholds: Literal["auto"] | tuple[float, ...] = option(
-        "auto", help="ascending difficulties between the rungs, or auto: calibrated quantiles"
+        "auto", help="ascending difficulties between the rungs (0 is easiest), or auto: calibrated quantiles"
     )
     rungs: int | None = option(
         None, help="skip sets on the ladder, with thresholds=auto (default 3)", search=IntRange(1, 6), ge=1
     )
-    skip_set: Literal["auto"] | tuple[int | str, ...] | str = option(
+    skip_set: Literal["auto"] | tuple[int | str, ...] | int | str = option(
         "auto", help="auto, a list such as [12,13.mlp] in the order of leaving out, or a file"
     )
     early_layer: int | None = option(
-        None, help="the layer whose cosine early_cosine reads; it and those before always run (default L/8)", ge=1
+        None,
+        help="the layer whose cosine early_cosine reads; it and those before always run (default L/8)",
+        ge=1,
     )
     kv_fill: KVFill = option(
         "recompute",
-        help="what becomes of skipped keys and values: recompute, propagate or mask",
+        help="what becomes of the keys and values of attention left out: recompute, propagate or mask",
         search=Choice(("recompute", "propagate", "mask")),
     )
+
+    @field_validator("skip_set")
+    @classmethod
+    def _something_left_out(cls, value: tuple[int | str, ...] | int | str) -> tuple[int | str, ...] | str:
+        """Also makes a list of one of ``12`` and ``13.mlp`` alone."""
+        if value == () or not str(value).strip():
+            raise ValueError("nothing would be left out")
+        return (
+            (value,)
+            if isinstance(value, int) or (isinstance(value, str) and ITEM.fullmatch(value))
+            else value
+        )
 
     @field_validator("thresholds")
     @classmethod
@@ -85,7 +93,9 @@ class DynamicSkipOptions(StrategyOptions):
             return value
         if not value:
             raise ValueError("give at least one threshold, or auto")
-        if any(a >= b for a, b in zip(value, value[1:], strict=False)):
+        if value[0] <= 0:
+            raise ValueError("no difficulty lies below 0, so that such a threshold would leave nothing out")
+        if any(a >= b for a, b in pairwise(value)):
             raise ValueError("thresholds must ascend")
         return value
 
@@ -94,11 +104,11 @@ class DynamicSkipOptions(StrategyOptions):
         if self.thresholds != "auto" and self.rungs is not None:
             raise ValueError("rungs follows from thresholds (one rung a threshold); give only one of the two")
         if self.early_layer is not None and self.difficulty != "early_cosine":
-            raise ValueError(f"early_layer has no effect with difficulty={self.difficulty}; it belongs to early_cosine")
+            raise ValueError(
+                f"early_layer has no effect with difficulty={self.difficulty}; it belongs to early_cosine"
+            )
         if isinstance(self.skip_set, tuple):
-            if not self.skip_set:
-                raise ValueError("skip_set is an empty list: nothing would be left out")
-            parse_items(self.skip_set, self.granularity)
+            check_fill(parse_items(self.skip_set, self.granularity), self.kv_fill)
         return self
 
 
@@ -108,40 +118,55 @@ class DynamicSkip(Strategy):
     Options = DynamicSkipOptions
 
     def check(self, num_layers: int) -> None:
-        """Every named layer must be one of the model's; a file must be readable and made for as many layers."""
-        early_layer = self._early_layer(num_layers)
-        if self._options.difficulty == "early_cosine" and early_layer >= num_layers:
+        """Every named layer must be one of the model's; a file, readable and made for as many layers."""
+        options = self._options
+        kept = self._kept_layers(num_layers)
+        if kept >= num_layers:
             raise BadInput(
-                f"--strategy dynamic_skip: early_layer={early_layer} leaves no later layer of {num_layers} to skip"
+                f"--strategy dynamic_skip: no layer of {num_layers} is left after early_layer={kept}"
             )
         units = self._given_units(num_layers)
         for unit in units or ():
-            check_exit_layer("dynamic_skip", "skip_set", unit[0] // 2 + 1, num_layers)
-            if self._options.difficulty == "early_cosine" and unit[0] // 2 < early_layer:
+            layer = unit[0] // 2 + 1
+            check_layer("dynamic_skip", "skip_set", layer, num_layers)
+            if layer <= kept:
                 raise BadInput(
-                    f"--strategy dynamic_skip: skip_set leaves out layer {unit[0] // 2 + 1}, but with "
-                    f"difficulty=early_cosine layers 1..{early_layer} always run"
+                    f"--strategy dynamic_skip: skip_set leaves out layer {layer}, but with "
+                    f"difficulty=early_cosine layers 1..{kept} always run: change early_layer or difficulty"
                 )
+        available = (
+            len(units) if units else (num_layers - kept) * (2 if options.granularity == "sublayer" else 1)
+        )
+        given_by, rungs = self._rungs
+        if rungs is not None and rungs > available:
+            raise BadInput(
+                f"--strategy dynamic_skip: {given_by} asks for {rungs} different skip sets, but there are "
+                f"{available} parts to leave out"
+            )
 
     def prepare(self, preparation: Preparation) -> None:
-        """Rank sub-layers and calibrate thresholds where they are ``auto``."""
+        """Rank sub-layers and calibrate thresholds where they are ``auto``.
+
+        Raises:
+            BadInput: within ``max_skip_ratio`` there is no room for anything, or for as many rungs.
+        """
         options, num_layers = self._options, preparation.num_layers
         weights = preparation.sublayer_bytes
-        early_layer = self._early_layer(num_layers)
         order = self._given_units(num_layers)
         if order is None:
-            kept = early_layer if options.difficulty == "early_cosine" else 0
+            kept = self._kept_layers(num_layers)
             order = rank_units(preparation.influence.tolist(), weights, options.granularity, kept)
             ratio = options.max_skip_ratio or _DEFAULT_RATIO
         else:
-            whole = sum(weights[j] for unit in order for j in unit) / sum(weights)
-            ratio = options.max_skip_ratio or whole
+            ratio = options.max_skip_ratio or sum(weights[j] for unit in order for j in unit) / sum(weights)
+        given_by, rungs = self._rungs
+        self.ladder = build_ladder(order, weights, ratio, rungs, given_by)
+        early_layer = self._early_layer(num_layers)
         if options.thresholds == "auto":
-            rungs = options.rungs or _DEFAULT_RUNGS
-            self.thresholds = calibrate_thresholds(preparation, options.difficulty, rungs, early_layer)
+            count = len(self.ladder.rungs) - 1
+            self.thresholds = calibrate_thresholds(preparation, options.difficulty, count, early_layer)
         else:
             self.thresholds = options.thresholds
-        self.ladder = build_ladder(order, weights, ratio, len(self.thresholds))
         self._plans = [DepthPlan.skipping(num_layers, rung, options.kv_fill) for rung in self.ladder.rungs]
         self._checked_layer = early_layer
         self._log_vocabulary = math.log(preparation.stack.vocabulary_size)
@@ -156,22 +181,30 @@ class DynamicSkip(Strategy):
     def _options(self) -> DynamicSkipOptions:
         return cast(DynamicSkipOptions, self.options)
 
+    @property
+    def _rungs(self) -> tuple[str, int | None]:
+        """Which option says how many rungs there are, and how many it asks for."""
+        thresholds = self._options.thresholds
+        return ("rungs", self._options.rungs) if thresholds == "auto" else ("thresholds", len(thresholds))
+
     def _early_layer(self, num_layers: int) -> int:
         return self._options.early_layer or max(1, num_layers // 8)
 
+    def _kept_layers(self, num_layers: int) -> int:
+        """How many first layers always run, because difficulty is read after them."""
+        return self._early_layer(num_layers) if self._options.difficulty == "early_cosine" else 0
+
     def _given_units(self, num_layers: int) -> tuple[Unit, ...] | None:
         """The explicit skip set, or that of the file; None when it is to be found."""
-        given = self._options.skip_set
+        # A number alone has become a list of one.
+        given = cast("tuple[int | str, ...] | str", self._options.skip_set)
         if given == "auto":
             return None
         if isinstance(given, str):
-            content: SkipSetFile = read_skip_set(Path(given))
-            if content.num_layers != num_layers:
-                raise BadInput(
-                    f"skip_set file {given} was found on a model of {content.num_layers} layers; this one has {num_layers}"
-                )
-            given = content.skipped
+            given = read_skip_set(given, num_layers)
         try:
-            return parse_items(given, self._options.granularity)
+            units = parse_items(given, self._options.granularity)
+            check_fill(units, self._options.kv_fill)
         except ValueError as error:
             raise BadInput(f"--strategy dynamic_skip: skip_set: {error}") from error
+        return units

@@ -1,40 +1,22 @@
 """Ladders of nested skip sets, by what their sub-layers weigh.
 
-A ladder is an order in which sub-layers are left out, least harmful first, and some rungs on it: rung r
-leaves out the longest beginning of that order that weighs no more than r/R of the whole allowance. So every
-rung's skip set holds the one before it. Weights are the bytes a token reads, never a count of sub-layers.
+A ladder is an order in which sub-layers are left out, least harmful first, and some rungs on it, each leaving
+out a longer beginning of that order. So every rung's skip set holds the one before it. What is measured out
+along it are the bytes of weights that a token reads, never a count of sub-layers.
 """
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from lsbench.engine import ATTENTION, MLP, sublayer
 from lsbench.strategy import BadInput
+from lsbench_strategies.skip_set import Granularity, Unit
 
-Granularity = Literal["layer", "sublayer"]
-Unit = tuple[int, ...]
-"""Sub-layer indices (0..2L-1) left out together: one, or both of a layer."""
-
-_ITEM = re.compile(r"^(\d+)(?:\.(attention|mlp))?$")
-
-
-class SkipSetFile(BaseModel):
-    """A skip set in a file, YAML or JSON, as ``lsbench tune`` writes it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    num_layers: int
-    """L of the model it was found on; another model refuses it."""
-    skipped: tuple[int | str, ...]
-    """Layers (``12``) or sub-layers (``12.attention``, ``12.mlp``), in the order they are left out."""
+_DEFAULT_RUNGS = 3
+_ROUNDING = 1e-9
+"""Relative slack of a sum of shares: three thirds make a whole."""
 
 
 @dataclass(frozen=True)
@@ -46,53 +28,6 @@ class Ladder:
     """
 
     rungs: tuple[frozenset[int], ...]
-
-
-def parse_items(items: Sequence[int | str], granularity: Granularity) -> tuple[Unit, ...]:
-    """Read ``12`` (a whole layer), ``12.attention`` or ``12.mlp``, layers numbered from 1.
-
-    Raises:
-        ValueError: another spelling, an item given twice, or a sub-layer where ``granularity`` is ``layer``.
-    """
-    units: list[Unit] = []
-    seen: set[int] = set()
-    for item in items:
-        match = _ITEM.match(str(item).strip())
-        if not match or int(match[1]) < 1:
-            raise ValueError(f"{item!r} is not a layer (12) or a sub-layer (12.attention, 12.mlp); layers count from 1")
-        layer, part = int(match[1]), match[2]
-        if part is not None and granularity == "layer":
-            raise ValueError(f"{item!r} is a sub-layer, but granularity=layer; give granularity=sublayer")
-        both = (sublayer(layer, ATTENTION), sublayer(layer, MLP))
-        unit = both if part is None else (both[0],) if part == "attention" else (both[1],)
-        if seen & set(unit):
-            raise ValueError(f"{item!r} is left out twice")
-        seen |= set(unit)
-        units.append(unit)
-    return tuple(units)
-
-
-def read_skip_set(path: Path) -> SkipSetFile:
-    """Read a skip-set file.
-
-    Raises:
-        BadInput: it is missing, unreadable, or not a skip set.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise BadInput(
-            f"skip_set={str(path)!r} is neither 'auto', a list such as [12,13.mlp], nor a readable file: "
-            f"{error.strerror}"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"skip_set file {path} is not YAML or JSON") from error
-    try:
-        return SkipSetFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise BadInput(f"skip_set file {path}: {where}: {first['msg']}") from error
 
 
 def rank_units(
@@ -111,37 +46,57 @@ def rank_units(
         units: list[Unit] = [(j, j + 1) for j in indices if j % 2 == 0]
     else:
         units = [(j,) for j in indices]
-    return tuple(sorted(units, key=lambda unit: sum(influence[j] for j in unit) / sum(weights[j] for j in unit)))
+    return tuple(
+        sorted(units, key=lambda unit: sum(influence[j] for j in unit) / sum(weights[j] for j in unit))
+    )
 
 
-def build_ladder(order: Sequence[Unit], weights: Sequence[int], max_skip_ratio: float, rungs: int) -> Ladder:
+def build_ladder(
+    order: Sequence[Unit],
+    weights: Sequence[int],
+    max_skip_ratio: float,
+    rungs: int | None,
+    given_by: str = "rungs",
+) -> Ladder:
     """Nested skip sets along ``order``.
 
     Args:
         order: units, first left out first; one that no longer fits the allowance is passed over.
         weights: [2L] bytes of each sub-layer.
-        max_skip_ratio: share of the sub-layers' bytes that the last rung may leave out.
-        rungs: how many, the empty one not counted.
+        max_skip_ratio: share of the sub-layers' bytes that no rung exceeds.
+        rungs: how many, the empty one not counted; None is three, or as many as there are units for.
+        given_by: the option that says how many.
+
+    Returns:
+        the last rung leaves out all that fits. Rung r of R leaves out the longest beginning of it that weighs
+        no more than r/R of its bytes, but at least one unit more than the rung before.
 
     Raises:
-        BadInput: the allowance is too small for any unit, so that nothing would ever be left out.
+        BadInput: the allowance is too small for any unit, or for as many different rungs.
     """
-    allowance = max_skip_ratio * sum(weights) * (1 + 1e-9)
-    chosen: list[tuple[Unit, float]] = []
-    total = 0.0
+    allowance = max_skip_ratio * sum(weights) * (1 + _ROUNDING)
+    chosen: list[Unit] = []
+    reached: list[float] = []
     for unit in order:
-        weight = sum(weights[j] for j in unit)
-        if total + weight <= allowance:
-            total += weight
-            chosen.append((unit, total))
+        total = (reached[-1] if reached else 0) + sum(weights[j] for j in unit)
+        if total <= allowance:
+            chosen.append(unit)
+            reached.append(total)
     if not chosen:
         lightest = min((sum(weights[j] for j in unit) for unit in order), default=0) / sum(weights)
         raise BadInput(
-            f"--strategy dynamic_skip: max_skip_ratio={max_skip_ratio:g} leaves out nothing: the lightest part is "
-            f"{lightest:.3f} of the weights"
+            f"--strategy dynamic_skip: max_skip_ratio={max_skip_ratio:g} leaves out nothing: the lightest "
+            f"part is {lightest:.3f} of the layers' weights"
         )
-    sets = [
-        frozenset(j for unit, reached in chosen if reached <= allowance * rung / rungs for j in unit)
-        for rung in range(rungs)
-    ]
-    return Ladder((*sets, frozenset(j for unit, _ in chosen for j in unit)))
+    count = min(_DEFAULT_RUNGS, len(chosen)) if rungs is None else rungs
+    if count > len(chosen):
+        raise BadInput(
+            f"--strategy dynamic_skip: {given_by} asks for {count} different skip sets, but within "
+            f"max_skip_ratio={max_skip_ratio:g} there is room for {len(chosen)}"
+        )
+    sets, length = [frozenset[int]()], 0
+    for rung in range(1, count + 1):
+        fitting = bisect_right(reached, reached[-1] * rung / count * (1 + _ROUNDING))
+        length = min(max(fitting, length + 1), len(chosen) - (count - rung))
+        sets.append(frozenset(j for unit in chosen[:length] for j in unit))
+    return Ladder(tuple(sets))

@@ -15,7 +15,7 @@ from lsbench.strategy import (
     StrategyOptions,
     option,
 )
-from lsbench_strategies.exits import check_exit_layer
+from lsbench_strategies.layers import check_layer
 
 
 class StaticExitOptions(StrategyOptions):
@@ -24,19 +24,24 @@ class StaticExitOptions(StrategyOptions):
     exit_layer: int = option(help="the last layer that runs, 1..L", search=IntRange(1, None), ge=1)
     kv_fill: KVFill = option(
         "recompute",
-        help="what becomes of keys and values after the exit: recompute, propagate or mask",
+        help="how the cache is kept after the exit: recompute, propagate or mask; changes cost, not output",
         search=Choice(("recompute", "propagate", "mask")),
     )
 
 
 class StaticExit(Strategy):
-    """Layers 1..exit_layer run, then final norm and head."""
+    """Layers 1..exit_layer run, then final norm and head.
+
+    No decoded token goes deeper than the exit, so none reads the keys and values that others left out there:
+    ``kv_fill`` decides what keeping them costs (``recompute`` a hidden state a token, ``propagate`` their
+    projection at every later layer, ``mask`` nothing), and the output is the same.
+    """
 
     Options = StaticExitOptions
 
     def check(self, num_layers: int) -> None:
         """The exit layer must be one of the model's."""
-        check_exit_layer("static_exit", "exit_layer", self._options.exit_layer, num_layers)
+        check_layer("static_exit", "exit_layer", self._options.exit_layer, num_layers)
 
     def prepare(self, preparation: Preparation) -> None:
         """Fix the plan."""
