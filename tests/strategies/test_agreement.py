@@ -39,8 +39,8 @@ def test_scoring_its_own_output_it_would_have_chosen_every_token(
     bench, strategy: Strategy, sampling: Sampling
 ) -> None:
     for seed, prompt in enumerate(PROMPTS):
-        output = bench.run(strategy, prompt, 16, sampling, seed)
-        assert len(output.tokens) == 16
+        output = bench.run(strategy, prompt, 12, sampling, seed)
+        assert len(output.tokens) == 12
         assert output.depths[0] == 6.0
         window = ScoreWindow(context=prompt, continuation=output.tokens)
         sampler = None if sampling.greedy else Sampler(sampling, seed)

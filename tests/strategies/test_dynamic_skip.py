@@ -13,9 +13,7 @@ from lsbench.strategy.registry import load_strategy, resolve
 
 MIXED = "dynamic_skip:max_skip_ratio=0.5"
 SIGNALS = ("previous_entropy", "previous_margin", "early_cosine", "prompt_perplexity")
-WINDOW = ScoreWindow(
-    context=(5, 17, 3, 44), continuation=tuple(torch.arange(0, 61, 2, dtype=torch.int64).tolist()) + (3,) * 10
-)
+WINDOW = ScoreWindow(context=(5, 17, 3, 44), continuation=tuple(torch.arange(0, 60, 3).tolist()))
 
 
 def logprobs(bench, text: str) -> tuple[float, ...]:

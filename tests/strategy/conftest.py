@@ -15,7 +15,7 @@ from lsbench.engine import DecoderStack
 Install = Callable[..., Path]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     """Two threads spend longer waiting for each other than a tiny model takes."""
     threads = torch.get_num_threads()

@@ -25,9 +25,7 @@ from lsbench.strategy.emission import Emitted
 LAYERS = 6
 FILLS = ("recompute", "propagate", "mask")
 
-quickly = settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quickly = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 prompts = st.lists(st.integers(0, 60), min_size=1, max_size=12).map(tuple)
 fills = st.sampled_from(FILLS)
 
