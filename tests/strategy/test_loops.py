@@ -121,7 +121,7 @@ def test_the_policies_of_this_file_do_change_depth_from_token_to_token(stack: De
 
 
 class TestDecoding:
-    @pytest.mark.parametrize("count", [1, 2, 7])
+    @pytest.mark.parametrize("count", [0, 1, 2, 7])
     @pytest.mark.parametrize("name", POLICIES)
     def test_emits_exactly_as_many_tokens_as_were_asked_for(
         self, stack: DecoderStack, name: str, count: int

@@ -27,6 +27,8 @@ def decode(session: Session, request: GenerateRequest, policy: DepthPolicy) -> I
     Yields:
         one token at a time, ``max_new_tokens`` in all. The first comes from the full-depth prefill.
     """
+    if request.max_new_tokens < 1:
+        return
     sampler = Sampler(request.sampling, request.seed)
     logits = session.prefill(_ids(session, request.prompt_tokens), policy.needs_prompt_perplexity)
     token = sampler.choose(logits[0])
