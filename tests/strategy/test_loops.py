@@ -128,7 +128,7 @@ class TestDecoding:
     ) -> None:
         emitted = decode(stack, request((5, 6, 7), count), POLICIES[name]("propagate"))
         assert [len(emission.tokens) for emission in emitted] == [1] * count
-        assert {(emission.kind, emission.drafted) for emission in emitted} == {("decoded", None)}
+        assert {(emission.kind, emission.drafted) for emission in emitted} <= {("decoded", None)}
 
     def test_first_token_is_of_full_depth_and_the_others_as_deep_as_decided(
         self, stack: DecoderStack
