@@ -89,19 +89,27 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Args:
         x: [N, heads, d].
-        cos, sin: [N, 1, d].
+        cos, sin: [N, 1, d], the first half of ``sin`` negated (``signed_sines``).
     """
     half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return x * cos + turned * sin
+    swapped = torch.cat((x[..., half:], x[..., :half]), dim=-1)
+    return torch.addcmul(x * cos, swapped, sin)
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+def signed_sines(sin: Tensor) -> Tensor:
+    """[..., d] sines whose first half is negated once, instead of half of every vector that is rotated."""
+    half = sin.shape[-1] // 2
+    return torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+
+
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float
+) -> Tensor:
     """Grouped-query attention of one sequence's rows.
 
     Args:
         queries: [N, H, d].
-        keys, values: [Hkv, n, d], views of the cache.
+        keys, values: [1, Hkv, n, d], views of the cache.
         mask: [N, n] bool, True where a row sees a position; None when every row sees all.
         causal: rows are positions 0..n-1 in order (a prefill); ``mask`` is None then.
         scale: factor of the logits.
@@ -110,19 +118,23 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, c
         [N, H * d].
     """
     rows, heads, width = queries.shape
-    groups = heads // keys.shape[0]
-    if causal and rows > 1:
-        out = functional.scaled_dot_product_attention(
-            queries.transpose(0, 1)[None], keys[None], values[None], is_causal=True, scale=scale, enable_gqa=groups > 1
-        )
+    kv_heads = keys.shape[1]
+    groups = heads // kv_heads
+    product = functional.scaled_dot_product_attention
+    if rows == 1:
+        out = product(queries.view(1, kv_heads, groups, width), keys, values, attn_mask=mask, scale=scale)
+        return out.reshape(1, heads * width)
+    if causal:
+        heads_first = queries.transpose(0, 1)[None]
+        out = product(heads_first, keys, values, is_causal=True, scale=scale, enable_gqa=groups > 1)
         return out[0].transpose(0, 1).reshape(rows, heads * width)
     # The query heads that share a key-value head are laid out as further rows of it: no key is repeated.
-    grouped = queries.view(rows, keys.shape[0], groups, width).permute(1, 2, 0, 3)
-    grouped = grouped.reshape(1, keys.shape[0], groups * rows, width)
+    grouped = queries.view(rows, kv_heads, groups, width).permute(1, 2, 0, 3)
+    grouped = grouped.reshape(1, kv_heads, groups * rows, width)
     if mask is not None and groups > 1:
         mask = mask.repeat(groups, 1)
-    out = functional.scaled_dot_product_attention(grouped, keys[None], values[None], attn_mask=mask, scale=scale)
-    return out.view(keys.shape[0], groups, rows, width).permute(2, 0, 1, 3).reshape(rows, heads * width)
+    out = product(grouped, keys, values, attn_mask=mask, scale=scale)
+    return out.view(kv_heads, groups, rows, width).permute(2, 0, 1, 3).reshape(rows, heads * width)
 
 
 def norm_of(module: nn.Module) -> Norm:

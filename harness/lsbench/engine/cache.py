@@ -98,8 +98,9 @@ class KVCache:
     # -- keys and values ----------------------------------------------------------------------------
 
     def read(self, layer: int, sequence: int, length: int) -> tuple[Tensor, Tensor]:
-        """Views [Hkv, ``length``, d] of the keys and values of the first positions."""
-        return self.keys[layer][sequence, :, :length], self.values[layer][sequence, :, :length]
+        """Views [1, Hkv, ``length``, d] of the keys and values of the first positions."""
+        chosen = slice(sequence, sequence + 1)
+        return self.keys[layer][chosen, :, :length], self.values[layer][chosen, :, :length]
 
     def write(self, layer: int, sequence: int, first: int, keys: Tensor, values: Tensor) -> None:
         """Store [n, Hkv, d] keys and values at the positions from ``first`` on."""

@@ -115,7 +115,7 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
             model = AutoModelForCausalLM.from_pretrained(path, dtype=precision, local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(f"{path} holds no weights that transformers can read: {_first_line(error)}") from error
-    return DecoderStack(model.to(device))
+    return DecoderStack(model.to(device))  # pyright: ignore[reportArgumentType] - a mixin hides self
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from lsbench.engine.block import AttentionShape, Block, norm_of
+from lsbench.engine.block import AttentionShape, Block, norm_of, signed_sines
 from lsbench.engine.families import family_of
 from lsbench.engine.linear import Linear, stand_in
 
@@ -46,8 +46,7 @@ class DecoderStack:
         self.final_norm = norm_of(decoder.get_submodule(family.final_norm))
         self.head_product = cast(Linear, model.get_submodule(family.head))
         self._rotary = decoder.get_submodule(family.rotary)
-        self._cos: Tensor | None = None
-        self._sin: Tensor | None = None
+        self._rotary_tables: tuple[Tensor, Tensor] | None = None
 
     @property
     def num_layers(self) -> int:
@@ -88,11 +87,13 @@ class DecoderStack:
         return self.head_product(self.final_norm(hidden))
 
     def rotary(self, length: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [>= length, 1, d] of the rotary positions, computed once and kept."""
-        if self._cos is None or self._sin is None or self._cos.shape[0] < length:
-            size = max(length, 256 if self._cos is None else 2 * self._cos.shape[0])
-            positions = torch.arange(size, device=self.device)[None]
+        """Cosines and signed sines [>= length, 1, d] of the rotary positions, computed once and kept."""
+        if self._rotary_tables is None or self._rotary_tables[0].shape[0] < length:
+            held = 128 if self._rotary_tables is None else self._rotary_tables[0].shape[0]
+            # No further than the model's context unless asked: some kinds of rotary positions (dynamic)
+            # change all their frequencies when asked for a position beyond it.
+            size = max(length, min(2 * held, self.context_length))
             like = torch.empty(0, dtype=self.dtype, device=self.device)
-            cos, sin = self._rotary(like, positions)
-            self._cos, self._sin = cos[0][:, None], sin[0][:, None]
-        return self._cos, self._sin
+            cos, sin = self._rotary(like, torch.arange(size, device=self.device)[None])
+            self._rotary_tables = cos[0][:, None], signed_sines(sin[0])[:, None]
+        return self._rotary_tables

@@ -265,16 +265,25 @@ class Scenario:
     operations: tuple[Any, ...]
 
 
-def plans(num_layers: int) -> st.SearchStrategy[DepthPlan]:
-    """Full, early exits, and skip sets of layers and of single sub-layers, with every fill."""
-    fills = st.sampled_from(["recompute", "propagate", "mask"])
-    exits = st.builds(lambda e, f: DepthPlan.exit_at(num_layers, e, f), st.integers(1, num_layers), fills)
-    layers = st.sets(st.integers(0, num_layers - 1), max_size=num_layers).map(
+FILLS = st.sampled_from(["recompute", "recompute", "propagate", "mask"])
+
+
+def exit_plans(num_layers: int) -> st.SearchStrategy[DepthPlan]:
+    return st.builds(lambda e, fill: DepthPlan.exit_at(num_layers, e, fill), st.integers(1, num_layers), FILLS)
+
+
+def skip_plans(num_layers: int) -> st.SearchStrategy[DepthPlan]:
+    """Holes of layers or single sub-layers, now and then with an exit besides."""
+    layers = st.sets(st.integers(0, num_layers - 1), min_size=1, max_size=2).map(
         lambda chosen: {2 * layer + part for layer in chosen for part in (0, 1)}
     )
-    sublayers = st.sets(st.integers(0, 2 * num_layers - 1), max_size=num_layers)
-    holes = st.builds(lambda s, f: DepthPlan.skipping(num_layers, s, f), layers | sublayers, fills)
-    return st.just(DepthPlan.full(num_layers)) | exits | holes
+    holes = st.sets(st.integers(0, 2 * num_layers - 1), min_size=1, max_size=3) | layers
+    exits = st.just(num_layers) | st.integers(1, num_layers)
+
+    def build(skipped: set[int], exit_layer: int, fill: Any) -> DepthPlan:
+        return DepthPlan.skipping(num_layers, skipped | set(range(2 * exit_layer, 2 * num_layers)), fill)
+
+    return st.builds(build, holes, exits, FILLS)
 
 
 @st.composite
@@ -284,17 +293,40 @@ def scenarios(draw: st.DrawFn, num_layers: int, batch: int, max_operations: int)
     def tokens(most: int) -> st.SearchStrategy[tuple[tuple[int, ...], ...]]:
         return st.integers(1, most).flatmap(lambda n: st.tuples(*[st.tuples(*[token] * n)] * batch))
 
-    plan = plans(num_layers)
+    # A few plans that come back, so that what one token leaves out another one runs.
+    exits, skips = exit_plans(num_layers), skip_plans(num_layers)
+    plan = st.sampled_from([DepthPlan.full(num_layers), draw(exits), draw(skips), draw(exits | skips)])
     inner = st.integers(1, num_layers - 1)
-    one = st.builds(Decisions, plan, st.dictionaries(inner, plan, max_size=2), st.none() | inner)
+    one = st.builds(Decisions, plan, st.just({}) | st.dictionaries(inner, plan, max_size=2), st.none() | inner)
     decided = tokens(2).flatmap(
         lambda ids: st.builds(Decided, st.just(ids), st.tuples(*[st.tuples(*[one] * len(ids[0]))] * batch))
     )
-    planned = st.builds(Planned, tokens(3), plan)
+    planned = st.builds(Planned, tokens(2), plan)
     verified = st.builds(Verified, st.integers(0, 3), st.integers(0, 10**6))
     cut = st.builds(Cut, st.tuples(*[st.floats(0.3, 1)] * batch))
-    operations = st.lists(st.one_of(planned, planned, decided, decided, verified, cut), min_size=2, max_size=max_operations)
-    return Scenario(draw(tokens(4)), draw(st.integers(1, 24)), tuple(draw(operations)))
+    kinds = st.one_of(planned, planned, planned, planned, decided, decided, verified, cut)
+    operations = draw(st.lists(kinds, min_size=max_operations // 2, max_size=max_operations))
+    return Scenario(draw(tokens(2)), draw(st.integers(1, 24)), tuple(operations))
+
+
+def hard_scenarios(num_layers: int) -> dict[str, Scenario]:
+    """What chance seldom finds."""
+    full = DepthPlan.full(num_layers)
+    shallow = DepthPlan.exit_at(num_layers, 1)
+    hole = DepthPlan.skipping(num_layers, [2])
+    late_hole = DepthPlan.skipping(num_layers, [4])
+
+    def mix(*chosen: DepthPlan) -> Scenario:
+        planned = [Planned(((number,),), plan) for number, plan in enumerate(chosen, start=1)]
+        return Scenario(((3, 1),), 4, tuple(planned))
+
+    return {
+        # The second token exits before layer 2; the third lacks its layer 2 too, and so meets it at layer 3
+        # first: on its way there it needs what the first token left out at layer 2.
+        "what a rider needs is pending": mix(hole, shallow, hole, full),
+        # Riders join at layer 2 and stop at layer 3, which the second token leaves out, and are needed at 4.
+        "riders meet a gap": mix(shallow, shallow, late_hole, full),
+    }
 
 
 # -- the check --------------------------------------------------------------------------------------
@@ -414,7 +446,7 @@ def contract() -> Any:
         Decisions, Reference, Scripted = Decisions, Reference, Scripted
         Planned, Decided, Verified, Cut, Scenario = Planned, Decided, Verified, Cut, Scenario
         scenarios = staticmethod(scenarios)
-        plans = staticmethod(plans)
+        hard_scenarios = staticmethod(hard_scenarios)
 
         @staticmethod
         def check(tiny: Any, scenario: Scenario) -> None:
