@@ -130,6 +130,8 @@ class TestParsing:
             ("a:k", "'k' is not of the form key=value"),
             ("a:k=1,l", "'l' is not of the form key=value"),
             ("a:=1", "'=1' is not of the form key=value"),
+            ("a:k=1,l\nm=2", "'l\\nm=2' is not of the form key=value"),
+            ("a:k l=2", "'k l=2' is not of the form key=value"),
             ("a:k=1,", "empty option"),
             ("a:,k=1", "empty option"),
             ("a:k=1,,l=2", "empty option"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -16,6 +17,7 @@ from lsbench.option_text import read_value, split_options, write_value
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 BASELINE = "autoregressive"
+_KEY = re.compile(r"[\w.-]+")
 
 
 class Frozen(BaseModel):
@@ -164,7 +166,7 @@ def parse_strategy(text: str) -> StrategyChoice:
         key = key.strip()
         if not part.strip():
             raise BadInput(f"{given} has an empty option: one comma too many")
-        if not equals or not key:
+        if not equals or not _KEY.fullmatch(key):
             raise BadInput(f"{given}: option {_shortened(part.strip())!r} is not of the form key=value")
         if key in options:
             raise BadInput(f"{given}: option {key!r} is given twice")
