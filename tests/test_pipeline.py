@@ -94,7 +94,7 @@ def walk(example, actual, path=""):
     if actual is None:
         assert path.rsplit(".", 1)[-1] in NULL_HERE, path
     elif path in NAMED_BY_THE_RUN:
-        for name, value in actual.items():
+        for value in actual.values():
             if example:
                 walk(next(iter(example.values())), value, f"{path}[]")
     elif isinstance(example, dict):
@@ -142,9 +142,7 @@ def test_sample_lines_have_every_key_of_the_design(whole):
 
 
 def test_every_request_runs_once_under_everyone(whole):
-    counts = Counter(
-        (line["label"], line["kind"], line["task"]) for line in lines_of(whole.folder.path)
-    )
+    counts = Counter((line["label"], line["kind"], line["task"]) for line in lines_of(whole.folder.path))
     for label in ("autoregressive", *STRATEGIES):
         for task, number in zip(TASKS, (5, 5, 15, 5, 3), strict=True):
             kind = "generate" if task in TASKS[:2] else "score"
@@ -460,10 +458,10 @@ def test_scoring_a_stopped_run_counts_what_is_missing(whole, tmp_path):
     outcome = pipeline.rescore(folder, LiveView(quiet=True))
     assert outcome.metrics.status == "interrupted"
     assert (folder.path / "report.html").is_file()
+    (tmp_path / "empty").mkdir()
+    empty = torn(whole.folder, tmp_path / "empty", 0, half=False)
     with pytest.raises(BadInput, match="no finished request"):
-        empty = tmp_path / "empty"
-        empty.mkdir()
-        pipeline.rescore(torn(whole.folder, empty, 0, half=False), LiveView(quiet=True))
+        pipeline.rescore(empty, LiveView(quiet=True))
 
 
 def test_progress_counts_every_request_once(spec_for, monkeypatch):

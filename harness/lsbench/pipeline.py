@@ -152,9 +152,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     folder = resume or RunFolder.create(spec.output, spec, gpus=devices(device), threads=threads)
     with folder:
         segment = folder.resume() if resume is not None else 0
-        folder.update_manifest(
-            model=model, data_sha256=data, sandbox=sandbox.mechanism if sandbox else None
-        )
+        folder.update_manifest(model=model, data_sha256=data, sandbox=sandbox.mechanism if sandbox else None)
         warning = sandbox.warning if sandbox is not None else None
         folder.add_notes(*requests.notes, *([warning] if warning else []))
         for text in folder.manifest.notes:
@@ -291,9 +289,7 @@ def _execute(
     finished, attempts = folder.finished(), folder.attempts()
     for record in records:
         worker.remember(record)
-    view.start(
-        len(requests.requests) * len(contenders), sum(key.kind != "fidelity" for key in finished)
-    )
+    view.start(len(requests.requests) * len(contenders), sum(key.kind != "fidelity" for key in finished))
     pairs: dict[str, list[Pair]] = {
         contender.label: list(comparable_in_time(pair_up(records, spec.baseline, contender.label)).pairs)
         for contender in contenders[1:]

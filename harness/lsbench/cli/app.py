@@ -16,8 +16,8 @@ from lsbench.errors import nearest
 app = typer.Typer(
     name="lsbench",
     help=(
-        "Does running fewer layers per token make this model faster on this machine, and what does it cost in "
-        "quality?"
+        "Does running fewer layers per token make this model faster on this machine, "
+        "and what does it cost in quality?"
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -47,7 +47,7 @@ _KNOWN = "Known: run, report, ls"
 def explain(error: Exception) -> str:
     """A usage error in one line, with the nearest command where one was misspelt."""
     message = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
-    found = re.match(r"No such command '(.+)'", message)
+    found = re.match(r"No such command '([^']*)'", message)
     if found:
         close = nearest(found[1], _COMMANDS)
         return f"No such command {found[1]!r}. " + (f"Did you mean {close!r}?" if close else _KNOWN)

@@ -1,13 +1,18 @@
-"""Where the command line begins and ends: arguments in, an exit code out, and no traceback for a user's mistake."""
+"""Where the command line begins and ends: arguments in, an exit code out, no traceback for a mistake."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
-from lsbench.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, LsbenchError
+from lsbench.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, LsbenchError
+
+_EXIT_UNREAD = 1
+"""As click and rich leave when nobody reads on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,14 +22,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; those of the process when None.
 
     Returns:
-        0 done; 2 bad input; 3 a claim failed; 4 some samples failed; 130 interrupted.
+        0 done; 2 bad input; 3 a claim failed; 4 some samples failed; 130 interrupted;
+        1 when nobody read the output to its end.
     """
+    given = [_with_hyphens(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
+    try:
+        with _terminable():
+            code = _run(given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it; Python would complain once more on leaving.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_UNREAD
+
+
+def _run(arguments: list[str]) -> int:
     from lsbench.cli.app import app, explain, usage_errors
 
-    given = [_with_hyphens(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        code = app(given, standalone_mode=False, prog_name="lsbench")
+        code = app(arguments, standalone_mode=False, prog_name="lsbench")
     except usage_errors() as error:
         _say(explain(error))
         return EXIT_BAD_INPUT
@@ -34,15 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough of it.
-        sys.stderr.close()
-        return 0
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else EXIT_DONE
 
 
 def _say(message: str) -> None:
-    print(f"lsbench: {message}", file=sys.stderr)
+    """One line, whatever a library's own message held."""
+    print("lsbench:", " ".join(message.split()), file=sys.stderr)
 
 
 def _with_hyphens(argument: str) -> str:
@@ -51,6 +65,16 @@ def _with_hyphens(argument: str) -> str:
         return argument
     name, equals, value = argument.partition("=")
     return name.replace("_", "-") + equals + value
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Being told to terminate stops a run as Ctrl-C does: resumable."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

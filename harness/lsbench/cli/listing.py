@@ -23,20 +23,26 @@ def strategies() -> None:
 
     console = Console()
     for entry in list_strategies():
-        console.print(f"[bold]{escape(entry.name)}[/] [dim]({escape(entry.distribution)})[/] {_summary(entry)}")
+        console.print(
+            f"[bold]{escape(entry.name)}[/] [dim]({escape(entry.distribution)})[/] {_summary(entry)}"
+        )
         if entry.strategy is None:
             continue
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
         for name, field in entry.strategy.Options.model_fields.items():
-            default = "required" if field.is_required() else "" if field.default is None else f"[{field.default}]"
-            table.add_row(escape(name), escape(field.description or ""), escape(default))
+            default = "required" if field.is_required() else str(field.default)
+            table.add_row(
+                escape(name), escape("" if default == "None" else default), escape(field.description or "")
+            )
         if table.row_count:
             console.print(table)
 
 
 @ls.command()
 def tasks(
-    everything: Annotated[bool, typer.Option("--all", help="lm-eval's own too; reading its index takes seconds.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="lm-eval's own too; reading its index takes seconds.")
+    ] = False,
     include_path: Annotated[str | None, typer.Option(help="Folder with task YAML of your own.")] = None,
 ) -> None:
     """Tasks by name. Ours work with no network; lm-eval's own fetch their data from the hub."""
@@ -74,12 +80,14 @@ def models() -> None:
 
 @ls.command()
 def runs(
-    output: Annotated[str, typer.Option("--output", "--output-path", "-o", help="Where runs are.")] = "results",
+    output: Annotated[
+        str, typer.Option("--output", "--output-path", "-o", help="Where runs are.")
+    ] = "results",
 ) -> None:
     """Runs, oldest first."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.padding import Padding
 
     from lsbench.store.listing import list_runs
 
@@ -87,16 +95,11 @@ def runs(
     if not found:
         print(f"no runs in {output}")
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("run", no_wrap=True)
-    for title in ("status", "model", "tasks", "strategies"):
-        table.add_column(title, overflow="fold")
+    console = Console(highlight=False)
     for run in found:
-        table.add_row(
-            escape(run.run_id), run.status, escape(run.model or "—"), escape(", ".join(run.tasks)),
-            escape(", ".join(run.strategies)),
-        )  # fmt: skip
-    Console().print(table)
+        about = (run.status, run.model, ", ".join(run.tasks), ", ".join(run.strategies))
+        console.print(f"[bold]{escape(run.run_id)}[/]", soft_wrap=True)
+        console.print(Padding(escape(" · ".join(filter(None, about))), (0, 0, 0, 2)))
 
 
 def _summary(entry: StrategyEntry) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
@@ -12,19 +14,23 @@ def report(
     rescore: Annotated[
         bool, typer.Option("--rescore", help="Score the stored records again first; no model is loaded.")
     ] = False,
-    output: Annotated[str, typer.Option("--output", "--output-path", "-o", help="Where runs are.")] = "results",
-    json_: Annotated[bool, typer.Option("--json", help="metrics.json on stdout, all else on stderr.")] = False,
+    output: Annotated[
+        str, typer.Option("--output", "--output-path", "-o", help="Where runs are.")
+    ] = "results",
+    json_: Annotated[
+        bool, typer.Option("--json", help="metrics.json on stdout, all else on stderr.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> int:
     """Make report.html and report.md again from a run's folder."""
     from lsbench.cli.show import show_outcome
-    from lsbench.pipeline import rescore as rescore_run
     from lsbench.pipeline import reread
+    from lsbench.pipeline import rescore as rescore_run
     from lsbench.report.live import LiveView
     from lsbench.store.listing import find_run
 
     folder = find_run(run, output)
-    with LiveView(quiet=quiet) as view:
+    with LiveView(quiet=quiet) as view, redirect_stdout(sys.stderr):
         outcome = rescore_run(folder, view) if rescore else reread(folder)
     show_outcome(outcome, as_json=json_, quiet=quiet)
     return outcome.exit_code

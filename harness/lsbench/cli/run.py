@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,15 +16,16 @@ _MEASURE = "Measurement"
 _OUTPUT = "Output"
 _NOT_FIELDS = ("config", "print_config", "resume", "json_", "quiet")
 
-Text = Annotated[str | None, typer.Option()]
-
 
 def run(
     context: typer.Context,
     strategies: Annotated[
         list[str] | None,
         typer.Option(
-            "--strategy", "-s", metavar="NAME[:key=value,...]", help="What to run against the baseline; repeatable."
+            "--strategy",
+            "-s",
+            metavar="NAME[:key=value,...]",
+            help="What to run against the baseline; repeatable.",
         ),
     ] = None,
     tasks: Annotated[
@@ -30,18 +33,23 @@ def run(
         typer.Option("--tasks", "-t", metavar="NAME,...", help="lm-eval tasks.", rich_help_panel=_TASKS),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What speed and quality are compared with [autoregressive].")
+        str | None,
+        typer.Option(metavar="NAME", help="What speed and quality are compared with [autoregressive]."),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Catalogue name, hub id, folder or GGUF file [smollm2-135m-instruct].",
+            "--model",
+            "-m",
+            help="Catalogue name, hub id, folder or GGUF file [smollm2-135m-instruct].",
             rich_help_panel=_MODEL,
         ),
     ] = None,
     model_args: Annotated[
         str | None,
-        typer.Option("--model-args", "-a", help="As lm-eval: pretrained=...,dtype=...", rich_help_panel=_MODEL),
+        typer.Option(
+            "--model-args", "-a", help="As lm-eval: pretrained=...,dtype=...", rich_help_panel=_MODEL
+        ),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision.", rich_help_panel=_MODEL)] = None,
     dtype: Annotated[
@@ -49,7 +57,8 @@ def run(
         typer.Option(help="auto, float32, bfloat16, float16 or float64 [auto].", rich_help_panel=_MODEL),
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N [auto].", rich_help_panel=_MODEL)
+        str | None,
+        typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N [auto].", rich_help_panel=_MODEL),
     ] = None,
     include_path: Annotated[
         str | None, typer.Option(help="Folder with task YAML of your own.", rich_help_panel=_TASKS)
@@ -58,11 +67,14 @@ def run(
         int | None, typer.Option("--limit", "-L", help="Only the first N documents.", rich_help_panel=_TASKS)
     ] = None,
     num_fewshot: Annotated[
-        int | None, typer.Option("--num-fewshot", "-f", help="Examples in the prompt.", rich_help_panel=_TASKS)
+        int | None,
+        typer.Option("--num-fewshot", "-f", help="Examples in the prompt.", rich_help_panel=_TASKS),
     ] = None,
     apply_chat_template: Annotated[
         bool | None,
-        typer.Option("--apply-chat-template/--no-chat-template", help="Prompt as a chat.", rich_help_panel=_TASKS),
+        typer.Option(
+            "--apply-chat-template/--no-chat-template", help="Prompt as a chat.", rich_help_panel=_TASKS
+        ),
     ] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Instead of each task's own limit.", rich_help_panel=_SAMPLING)
@@ -71,18 +83,24 @@ def run(
         float | None, typer.Option(help="0 is greedy; instead of the task's.", rich_help_panel=_SAMPLING)
     ] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus mass.", rich_help_panel=_SAMPLING)] = None,
-    top_k: Annotated[int | None, typer.Option(help="Most likely tokens kept.", rich_help_panel=_SAMPLING)] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Most likely tokens kept.", rich_help_panel=_SAMPLING)
+    ] = None,
     gen_kwargs: Annotated[
         str | None, typer.Option("--gen-kwargs", help="As lm-eval: key=value,...", rich_help_panel=_SAMPLING)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all sampling [0].", rich_help_panel=_SAMPLING)] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", "-b", help="Sequences decoded together [1].", rich_help_panel=_MEASURE)
+        int | None,
+        typer.Option("--batch-size", "-b", help="Sequences decoded together [1].", rich_help_panel=_MEASURE),
     ] = None,
     tensor_parallel: Annotated[
-        int | None, typer.Option("--tensor-parallel", "--tp", help="Ranks a model [1].", rich_help_panel=_MEASURE)
+        int | None,
+        typer.Option("--tensor-parallel", "--tp", help="Ranks a model [1].", rich_help_panel=_MEASURE),
     ] = None,
-    replicas: Annotated[int | None, typer.Option(help="Copies of the model [1].", rich_help_panel=_MEASURE)] = None,
+    replicas: Annotated[
+        int | None, typer.Option(help="Copies of the model [1].", rich_help_panel=_MEASURE)
+    ] = None,
     repeats: Annotated[
         int | None, typer.Option(help="Generations of each prompt [1].", rich_help_panel=_MEASURE)
     ] = None,
@@ -94,48 +112,57 @@ def run(
     ] = None,
     sandbox: Annotated[
         str | None,
-        typer.Option(help="auto, or strict: refuse to run code under limits alone.", rich_help_panel=_MEASURE),
+        typer.Option(
+            help="auto, or strict: refuse to run code under limits alone.", rich_help_panel=_MEASURE
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-C", help="YAML of these options; flags override it.")
     ] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Show the configuration and leave.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Show the configuration and leave.")
+    ] = False,
     output: Annotated[
         str | None,
-        typer.Option("--output", "--output-path", "-o", help="Where runs land [results].", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--output", "--output-path", "-o", help="Where runs land [results].", rich_help_panel=_OUTPUT
+        ),
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Go on with a stopped run: its id, or latest.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            metavar="RUN", help="Go on with a stopped run: its id, or latest.", rich_help_panel=_OUTPUT
+        ),
     ] = None,
     json_: Annotated[
-        bool, typer.Option("--json", help="metrics.json on stdout, all else on stderr.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option("--json", help="metrics.json on stdout, all else on stderr.", rich_help_panel=_OUTPUT),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=_OUTPUT)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=_OUTPUT)
+    ] = False,
 ) -> int:
     """Run strategies on tasks, paired with the baseline; score and report."""
     from lsbench.cli.flags import as_yaml, build_spec
     from lsbench.cli.show import show_outcome
 
-    given = {key: value for key, value in context.params.items() if value is not None and key not in _NOT_FIELDS}
+    # What may be given several times is an empty list when it is not given.
+    given = {key: value for key, value in context.params.items() if value not in (None, [], ())}
+    given = {key: value for key, value in given.items() if key not in _NOT_FIELDS}
     folder = None
     if resume is not None:
         from lsbench.store.listing import find_run
 
         folder = find_run(resume, output or "results")
-    # `lsbench run --resume RUN` alone means the run's own options.
-    spec = folder.manifest.spec if folder is not None and not _asks(given, config) else build_spec(given, config)
+    # A resumed run's own options stand for those that are not given again; those that are must agree.
+    spec = build_spec(given, config, folder.manifest.spec if folder is not None else None)
     if print_config:
         print(as_yaml(spec), end="")
         return 0
     from lsbench.pipeline import run as run_pipeline
     from lsbench.report.live import LiveView
 
-    with LiveView(quiet=quiet) as view:
+    with LiveView(quiet=quiet) as view, redirect_stdout(sys.stderr):
         outcome = run_pipeline(spec, view, folder)
     show_outcome(outcome, as_json=json_, quiet=quiet)
     return outcome.exit_code
-
-
-def _asks(given: dict[str, Any], config: Path | None) -> bool:
-    return config is not None or bool(set(given) - {"output"})

@@ -102,19 +102,28 @@ def task_instances(task: Task, spec: RunSpec, encoder: RequestEncoder | None) ->
     Scoring builds them a second time and must get the same ones, so both go through here.
 
     Raises:
-        BadInput: a chat template is asked for but the tokenizer has none, or is not at hand.
+        BadInput: a chat template is asked for but the tokenizer has none, or is not at hand; or the task
+            cannot make its prompts (more few-shot examples than it has, say).
     """
     chat = spec.apply_chat_template
     if chat and encoder is None:
         raise BadInput("Scoring a run made with --apply-chat-template needs the model's tokenizer.")
     if chat and encoder is not None and encoder.tokenizer.chat_template is None:
         raise BadInput("--apply-chat-template: this model's tokenizer has no chat template; leave it out.")
-    task.build_all_requests(
-        limit=spec.limit,
-        apply_chat_template=chat,
-        fewshot_as_multiturn=chat,
-        chat_template=encoder.apply_chat_template if chat and encoder is not None else None,
-    )
+    try:
+        task.build_all_requests(
+            limit=spec.limit,
+            apply_chat_template=chat,
+            fewshot_as_multiturn=chat,
+            chat_template=encoder.apply_chat_template if chat and encoder is not None else None,
+        )
+    except Exception as error:  # a task's own templates and functions may raise anything
+        examples = task.get_config("num_fewshot")
+        raise BadInput(
+            f"Task {task.get_config('task')!r} cannot make its prompts"
+            + (f" with {examples} few-shot examples" if examples else "")
+            + f": {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
     return list(task.instances)
 
 
