@@ -32,6 +32,9 @@ from lsbench_strategies.skip_ladder import build_ladder, rank_units
 from lsbench_strategies.skip_set import ITEM, Granularity, Unit, check_fill, parse_items, read_skip_set
 
 _DEFAULT_RATIO = 0.2
+_DEFAULT_FILL: KVFill = "propagate"
+"""Exact filling (``recompute``) lets older tokens ride along whenever a token goes deeper than they did, which
+is every other token on a ladder: several rows in each product, where a row is the price of everything."""
 
 
 class DynamicSkipOptions(StrategyOptions):
@@ -68,9 +71,9 @@ class DynamicSkipOptions(StrategyOptions):
         help="the layer whose cosine early_cosine reads; it and those before always run (default L/8)",
         ge=1,
     )
-    kv_fill: KVFill = option(
-        "recompute",
-        help="what becomes of the keys and values of attention left out: recompute, propagate or mask",
+    kv_fill: KVFill | None = option(
+        None,
+        help="keys and values of attention left out: propagate (default), recompute (exact) or mask",
         search=Choice(("recompute", "propagate", "mask")),
     )
 
@@ -167,7 +170,7 @@ class DynamicSkip(Strategy):
             self.thresholds = calibrate_thresholds(preparation, options.difficulty, count, early_layer)
         else:
             self.thresholds = options.thresholds
-        self._plans = [DepthPlan.skipping(num_layers, rung, options.kv_fill) for rung in self.ladder.rungs]
+        self._plans = [DepthPlan.skipping(num_layers, rung, options.kv_fill or _DEFAULT_FILL) for rung in self.ladder.rungs]
         self._checked_layer = early_layer
         self._log_vocabulary = math.log(preparation.stack.vocabulary_size)
 

@@ -60,13 +60,13 @@ def parse_items(items: Sequence[int | str], granularity: Granularity) -> tuple[U
     return tuple(units)
 
 
-def check_fill(units: Sequence[Unit], kv_fill: KVFill) -> None:
+def check_fill(units: Sequence[Unit], kv_fill: KVFill | None) -> None:
     """Refuse a ``kv_fill`` that cannot act.
 
     Raises:
-        ValueError: another than the default is asked for, but no attention is left out.
+        ValueError: one is asked for, but no attention is left out.
     """
-    if kv_fill != "recompute" and all(j % 2 == MLP for unit in units for j in unit):
+    if kv_fill is not None and all(j % 2 == MLP for unit in units for j in unit):
         raise ValueError(
             f"kv_fill={kv_fill} has no effect: only MLPs are left out, which have no keys and values"
         )

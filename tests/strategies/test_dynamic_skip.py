@@ -113,6 +113,7 @@ class TestEveryOptionActs:
         text = "dynamic_skip:thresholds=[0.72],skip_set=[3,4.attention,5],kv_fill="
         scores = {fill: logprobs(bench, text + fill) for fill in ("recompute", "propagate", "mask")}
         assert len(set(scores.values())) == 3
+        assert logprobs(bench, text.removesuffix(",kv_fill=")) == scores["propagate"], "the default"
         tokens = {bench.run(text + fill).tokens for fill in scores}
         assert len(tokens) == 3
         depths = bench.run(text + "recompute").depths[1:]
