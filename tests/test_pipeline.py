@@ -158,7 +158,7 @@ def test_the_figures_say_what_happened(whole):
     full, half, skipping = whole.metrics.strategies
     assert full.fidelity.token_agreement.value == 1
     assert full.fidelity.common_prefix_fraction == 1
-    assert full.fidelity.identical_outputs == 10
+    assert full.fidelity.identical_outputs == full.fidelity.compared == 10
     assert full.depth.mean_layers == 4
     assert half.fidelity.token_agreement.value < 1
     assert half.depth.mean_layers == 2

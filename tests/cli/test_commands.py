@@ -242,3 +242,39 @@ def test_main_leaves_the_process_as_it_was(cli):
     before = signal.getsignal(signal.SIGTERM)
     cli("ls", "models")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+# -- the real thing -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_embedded_model_on_humaneval(tmp_path):
+    """A command as users type it, from a folder of their own."""
+    command = [
+        *(SCRIPT, "run", "--strategy", "dynamic_skip", "--strategy", "static_exit:exit_layer=30"),
+        *("--tasks", "humaneval,humaneval_bpb", "--limit", "2", "--max-new-tokens", "24", "--json"),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)
+    assert (metrics["model"]["id"], metrics["model"]["num_layers"]) == ("smollm2-135m-instruct", 30)
+    skipping, full = metrics["strategies"]
+    assert (skipping["label"], full["label"]) == ("dynamic_skip", "static_exit:exit_layer=30")
+    for strategy in (skipping, full):
+        for part in ("speed", "depth", "fidelity", "memory"):
+            assert strategy[part] is not None
+        assert strategy["tasks"]["humaneval"]["n"] == strategy["tasks"]["humaneval_bpb"]["n"] == 2
+        assert set(strategy["tasks"]["humaneval"]["metrics"]) == {"pass@1"}
+        assert 2 < strategy["speed"]["generated_tokens"] <= 48
+    assert full["fidelity"]["token_agreement"]["value"] == 1
+    assert full["depth"]["mean_layers"] == 30
+    assert 1 < skipping["depth"]["mean_layers"] < 30
+    base = metrics["baseline"]["tasks"]["humaneval_bpb"]
+    (bits,) = base
+    assert full["tasks"]["humaneval_bpb"]["metrics"][bits]["value"] == pytest.approx(
+        base[bits]["value"], rel=1e-5
+    )
+    assert 0.1 < base[bits]["value"] < skipping["tasks"]["humaneval_bpb"]["metrics"][bits]["value"] < 10
+    (folder,) = (tmp_path / "results").iterdir()
+    for name in ("manifest.json", "samples.jsonl", "metrics.json", "report.html", "report.md"):
+        assert (folder / name).stat().st_size > 0

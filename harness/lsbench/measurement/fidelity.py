@@ -27,6 +27,7 @@ def fidelity(pairs: Sequence[Pair], records: Sequence[SampleRecord], label: str)
         identical_outputs=identical_outputs(pairs),
         common_prefix_fraction=prefix,
         token_agreement=agreement,
+        compared=len(pairs),
     )
 
 
