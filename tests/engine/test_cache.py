@@ -84,7 +84,10 @@ def test_drafting_holds_no_second_copy_of_keys_and_values(tiny):
     session.prefill(torch.tensor([[1, 2, 3]]))
     for token in range(8):
         session.forward(torch.tensor([[token]]), DepthPlan.exit_at(model.num_layers, 1))
-    kept = {hidden.untyped_storage().data_ptr(): hidden.untyped_storage().nbytes() for hidden in session.cache.resume.values()}
+    kept = {
+        hidden.untyped_storage().data_ptr(): hidden.untyped_storage().nbytes()
+        for hidden in session.cache.resume.values()
+    }
     assert sum(kept.values()) == 8 * 16 * 8
     session.verify(torch.tensor([[*range(8), 9]]))
     assert not session.cache.resume

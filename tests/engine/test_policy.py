@@ -121,8 +121,12 @@ def test_views_show_what_transformers_has_between_its_layers(started):
             close = {"rtol": 1e-9, "atol": 1e-9}
             torch.testing.assert_close(view.previous_hidden, entering, **close)
             torch.testing.assert_close(view.hidden, leaving, **close)
-            torch.testing.assert_close(view.logits, model.outside.lm_head(model.outside.model.norm(leaving)), **close)
-            assert view.cosine == pytest.approx(torch.cosine_similarity(entering, leaving, dim=0).item(), abs=1e-6)
+            torch.testing.assert_close(
+                view.logits, model.outside.lm_head(model.outside.model.norm(leaving)), **close
+            )
+            assert view.cosine == pytest.approx(
+                torch.cosine_similarity(entering, leaving, dim=0).item(), abs=1e-6
+            )
 
 
 def test_logits_that_a_policy_looked_at_are_not_computed_again(started, head_rows):
@@ -203,7 +207,9 @@ def test_the_context_says_where_the_step_stands(started):
     assert (first.position, first.step, first.prompt_length, first.num_layers) == (5, 0, 5, 4)
     assert (second.position, second.step) == (6, 1)
     assert first.prompt_perplexity is None
-    torch.testing.assert_close(second.previous_logits, model.full_pass([*PROMPT, 7])[-1], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        second.previous_logits, model.full_pass([*PROMPT, 7])[-1], rtol=1e-9, atol=1e-9
+    )
     probabilities = torch.softmax(first.previous_logits, -1)
     entropy = -(probabilities * probabilities.log()).sum().item() / math.log(29)
     top = probabilities.sort(descending=True).values

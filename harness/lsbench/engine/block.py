@@ -145,7 +145,12 @@ def norm_of(module: nn.Module) -> Norm:
     """
     weight = getattr(module, "weight", None)
     epsilon = getattr(module, "variance_epsilon", None)
-    if type(module).__name__ != "LlamaRMSNorm" or weight is None or epsilon is None or weight.dtype == torch.float64:
+    if (
+        type(module).__name__ != "LlamaRMSNorm"
+        or weight is None
+        or epsilon is None
+        or weight.dtype == torch.float64
+    ):
         return module
     width = tuple(weight.shape)
     return lambda x: functional.rms_norm(x, width, weight, epsilon)
@@ -154,5 +159,7 @@ def norm_of(module: nn.Module) -> Norm:
 def _linear(parent: nn.Module, name: str) -> Linear:
     module = parent.get_submodule(name)
     if not isinstance(module, Linear):
-        raise TypeError(f"{name} of {type(parent).__name__} is a {type(module).__name__}, not the engine's Linear")
+        raise TypeError(
+            f"{name} of {type(parent).__name__} is a {type(module).__name__}, not the engine's Linear"
+        )
     return module

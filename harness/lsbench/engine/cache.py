@@ -108,7 +108,9 @@ class KVCache:
         self.keys[layer][sequence, :, first:end] = keys.transpose(0, 1)
         self.values[layer][sequence, :, first:end] = values.transpose(0, 1)
 
-    def scatter(self, layer: int, sequence: int, positions: npt.NDArray[np.int64], keys: Tensor, values: Tensor) -> None:
+    def scatter(
+        self, layer: int, sequence: int, positions: npt.NDArray[np.int64], keys: Tensor, values: Tensor
+    ) -> None:
         """Store [n, Hkv, d] keys and values at any ``positions`` [n]."""
         index = torch.as_tensor(positions, device=keys.device)
         self.keys[layer][sequence][:, index] = keys.transpose(0, 1)

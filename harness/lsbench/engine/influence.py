@@ -24,7 +24,9 @@ Array = npt.NDArray[np.float64]
 class _Watched(Step):
     """A full-depth step of one prompt that notes the hidden states between its sub-layers as cosines."""
 
-    def __init__(self, stack: DecoderStack, cache: KVCache, hidden: Tensor, plans: Sequence[DepthPlan]) -> None:
+    def __init__(
+        self, stack: DecoderStack, cache: KVCache, hidden: Tensor, plans: Sequence[DepthPlan]
+    ) -> None:
         super().__init__(stack, cache, hidden, plans)
         self.sublayers: list[Array] = []
         self.layers: list[Array] = []
@@ -77,7 +79,9 @@ def _watch(stack: DecoderStack, prompt: Sequence[int]) -> _Watched:
         raise ValueError("a calibration prompt is empty")
     count = len(prompt)
     shape = stack.shape
-    cache = KVCache(stack.num_layers, 1, shape.kv_heads, shape.head_width, stack.dtype, stack.device, capacity=count)
+    cache = KVCache(
+        stack.num_layers, 1, shape.kv_heads, shape.head_width, stack.dtype, stack.device, capacity=count
+    )
     cache.append(0, count)
     hidden = stack.embed(torch.as_tensor(list(prompt), dtype=torch.int64, device=stack.device))
     step = _Watched(stack, cache, hidden, [DepthPlan.full(stack.num_layers)])
@@ -87,4 +91,4 @@ def _watch(stack: DecoderStack, prompt: Sequence[int]) -> _Watched:
 
 def _cosines(before: Tensor, after: Tensor) -> Array:
     """[N] cosines of the rows of two [N, D]."""
-    return torch.cosine_similarity(before.float(), after.float(), dim=-1).double().cpu().numpy()
+    return torch.cosine_similarity(before.double(), after.double(), dim=-1).cpu().numpy()

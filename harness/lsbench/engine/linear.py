@@ -8,6 +8,7 @@ family, shard and strategy. It falls back to torch's product.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,9 @@ class Linear(nn.Module):
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )
 
 
 def stand_in(model: nn.Module) -> int:
@@ -58,7 +61,8 @@ def stand_in(model: nn.Module) -> int:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
-                setattr(parent, name, Linear(child.weight, child.bias))
+                bias = None if child.bias is None else cast(nn.Parameter, child.bias)
+                setattr(parent, name, Linear(cast(nn.Parameter, child.weight), bias))
                 replaced += 1
     return replaced
 
@@ -75,7 +79,9 @@ def fuse(parts: Sequence[Linear]) -> Linear:
     if any(with_bias) != all(with_bias):
         raise ValueError("cannot fuse linear modules of which only some have a bias")
     weight = torch.cat([part.weight.detach() for part in parts])
-    bias = torch.cat([part.bias.detach() for part in parts if part.bias is not None]) if with_bias[0] else None
+    bias = (
+        torch.cat([part.bias.detach() for part in parts if part.bias is not None]) if with_bias[0] else None
+    )
     start = 0
     for part in parts:
         end = start + part.out_features

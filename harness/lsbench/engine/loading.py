@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsbench.errors import BadInput
 from lsbench.engine.families import family_of
+from lsbench.errors import BadInput
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,9 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} holds no tokenizer that transformers can read: {_first_line(error)}") from error
+        raise BadInput(
+            f"{path} holds no tokenizer that transformers can read: {_first_line(error)}"
+        ) from error
 
 
 def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
@@ -102,7 +104,9 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
 
     Raises:
         BadInput: the weights cannot be read.
+        UnsupportedModel: no family declares the architecture; no weight is read then.
     """
+    model_facts(path)
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -138,7 +142,9 @@ def _configs(path: Path) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} holds no configuration that transformers can read: {_first_line(error)}") from error
+        raise BadInput(
+            f"{path} holds no configuration that transformers can read: {_first_line(error)}"
+        ) from error
     try:
         return config, GenerationConfig.from_pretrained(path, local_files_only=True)
     except OSError:

@@ -73,7 +73,7 @@ class DepthPlan:
             ValueError: an index outside 0..2L-1.
         """
         left_out = frozenset(skipped)
-        if left_out and not (0 <= min(left_out) and max(left_out) < 2 * num_layers):
+        if any(not 0 <= index < 2 * num_layers for index in left_out):
             raise ValueError(f"sub-layer indices must be in 0..{2 * num_layers - 1}, got {sorted(left_out)}")
         return cls(tuple(j not in left_out for j in range(2 * num_layers)), kv_fill)
 

@@ -41,7 +41,13 @@ class Lane:
     """
 
     def __init__(
-        self, cache: KVCache, sequence: int, first_row: int, count: int, plan: DepthPlan, policy: DepthPolicy | None
+        self,
+        cache: KVCache,
+        sequence: int,
+        first_row: int,
+        count: int,
+        plan: DepthPlan,
+        policy: DepthPolicy | None,
     ) -> None:
         self.sequence, self.count, self.policy = sequence, count, policy
         self.rows = slice(first_row, first_row + count)
@@ -115,7 +121,10 @@ class Party:
 
 
 def make_party(
-    members: Sequence[tuple[Lane, Indices]], positions: Indices, rotary: tuple[Tensor, Tensor], device: torch.device
+    members: Sequence[tuple[Lane, Indices]],
+    positions: Indices,
+    rotary: tuple[Tensor, Tensor],
+    device: torch.device,
 ) -> Party | None:
     """Everything that follows from which rows run together; made once for as long as they do.
 

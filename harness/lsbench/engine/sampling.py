@@ -63,6 +63,8 @@ class Sampler:
         """A token from ``distribution`` [V] (any positive total), by inverting its cumulative sum."""
         cumulative = distribution.double().cumsum(-1)
         target = self.uniform() * float(cumulative[-1])
-        index = int(torch.searchsorted(cumulative, torch.tensor(target, device=cumulative.device), right=True))
+        index = int(
+            torch.searchsorted(cumulative, torch.tensor(target, device=cumulative.device), right=True)
+        )
         # Rounding may put the target at the very end, past the last token that has any mass.
         return min(index, int(distribution.nonzero()[-1]))

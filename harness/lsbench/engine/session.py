@@ -1,7 +1,8 @@
 """Session: one batch of sequences being decoded, and the KV contract towards whoever decodes.
 
 1. Prefill is full depth and exact.
-2. ``forward`` runs tokens under a plan or a policy; keys and values it leaves out are filled as the plan says.
+2. ``forward`` runs tokens under a plan or a policy; keys and values it leaves out are filled as the
+   plan says.
 3. ``verify`` takes every position that is not exact, and any further tokens, to full depth, resuming each
    where it was still exact.
 4. ``truncate`` forgets.
@@ -113,7 +114,9 @@ class Session:
         return logits
 
     @torch.inference_mode()
-    def forward(self, tokens: Tensor, plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy]) -> StepResult:
+    def forward(
+        self, tokens: Tensor, plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy]
+    ) -> StepResult:
         """Append tokens and run them under a plan, or as deep as a policy decides.
 
         Args:
@@ -182,7 +185,9 @@ class Session:
         if kept:
             rows = torch.tensor(list(kept), device=self.stack.device)
             hidden = hidden.index_copy(0, rows, torch.stack(list(kept.values())))
-        step = Step(self.stack, self.cache, hidden, [self._full] * self.batch, starts=starts if kept else None)
+        step = Step(
+            self.stack, self.cache, hidden, [self._full] * self.batch, starts=starts if kept else None
+        )
         step.run()
         return self._result(step, first)
 
@@ -219,7 +224,9 @@ class Session:
         if tokens.ndim != 2 or tokens.shape[0] != self.batch or tokens.shape[1] < 1:
             raise ValueError(f"tokens must be [{self.batch}, T >= 1], got {tuple(tokens.shape)}")
 
-    def _planned(self, tokens: Tensor, plans: Sequence[DepthPlan], policies: dict[int, DepthPolicy]) -> StepResult:
+    def _planned(
+        self, tokens: Tensor, plans: Sequence[DepthPlan], policies: dict[int, DepthPolicy]
+    ) -> StepResult:
         first = self.lengths
         return self._result(self._step(tokens, plans, policies), first)
 
@@ -260,7 +267,9 @@ class Session:
 
     def _logits(self, step: Step) -> Tensor:
         """[N, V] of the new rows; what a policy has looked at where it stopped is not computed again."""
-        known = {row: view.computed_logits for row, view in step.views.items() if view.computed_logits is not None}
+        known = {
+            row: view.computed_logits for row, view in step.views.items() if view.computed_logits is not None
+        }
         unknown = [row for row in range(step.num_new) if row not in known]
         hidden = step.hidden[: step.num_new]
         if not known:
@@ -284,7 +293,9 @@ class Session:
         for begin in range(0, tokens.shape[0] - 1, _HEAD_ROWS):
             end = min(begin + _HEAD_ROWS, tokens.shape[0] - 1)
             logits = self.stack.head(hidden[begin:end]).float()
-            total += float(torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum"))
+            total += float(
+                torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum")
+            )
         return float(np.exp(total / (tokens.shape[0] - 1)))
 
 

@@ -90,13 +90,17 @@ class Step:
         party, self._running = self._running, None
         if party is not None:
             chosen = party.chosen
-            self._hidden = self._moving if chosen is None else self._hidden.index_copy(0, chosen, self._moving)
+            self._hidden = (
+                self._moving if chosen is None else self._hidden.index_copy(0, chosen, self._moving)
+            )
         return self._hidden
 
     @property
     def runs(self) -> npt.NDArray[np.bool_]:
         """[N, 2L], the sub-layers that each new row ran."""
-        return np.repeat(np.array([lane.runs for lane in self.lanes], dtype=bool), self.lanes[0].count, axis=0)
+        return np.repeat(
+            np.array([lane.runs for lane in self.lanes], dtype=bool), self.lanes[0].count, axis=0
+        )
 
     def run(self) -> None:
         """Take every row up to the end of its plan."""
@@ -150,7 +154,7 @@ class Step:
     # -- pending positions --------------------------------------------------------------------------
 
     def _bring_up(self, lane: Lane, layer: int, limit: int, present: Sequence[int]) -> list[int]:
-        """Take positions before ``limit`` that are pending at ``layer`` up to it, but for the ``present`` rows.
+        """Take positions before ``limit`` that are pending at ``layer`` up to it, but those of ``present``.
 
         Returns:
             the rows made for them; they have yet to run the layer's attention.
@@ -209,7 +213,7 @@ class Step:
             self._fill(lane, index // 2)
 
     def _stop_exactness(self, lane: Lane, row: int, index: int, hidden: Tensor) -> None:
-        """If ``row`` is exact, it is so up to sub-layer ``index`` and no further; ``hidden`` [D] enters it."""
+        """If ``row`` is exact, then up to sub-layer ``index`` and no further; ``hidden`` [D] enters it."""
         if self._state[row] == EXACT:
             self._state[row] = APPROXIMATE
             # A view: hidden states are never written to.

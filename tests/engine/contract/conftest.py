@@ -81,7 +81,7 @@ class Reference:
 
     @torch.inference_mode()
     def run(self, tokens: Sequence[int], decisions: Decisions) -> tuple[list[Tensor], list[bool]]:
-        """One step: append tokens that do the same; returns the logits [V] of each, and which sub-layers they ran."""
+        """One step: append tokens that do the same; the logits [V] of each, and which sub-layers they ran."""
         new = range(len(self.places), len(self.places) + len(tokens))
         moving = {}
         for position, token in zip(new, tokens, strict=True):
@@ -103,7 +103,12 @@ class Reference:
                     for position in new:
                         self._fill(layer, position, moving[position], fill)
             number = layer + 1
-            if is_mlp and number < self.num_layers and any(runs[index - 1 : index + 1]) and any(runs[index + 1 :]):
+            if (
+                is_mlp
+                and number < self.num_layers
+                and any(runs[index - 1 : index + 1])
+                and any(runs[index + 1 :])
+            ):
                 if number in decisions.replacements:
                     runs[index + 1 :] = decisions.replacements[number].run[index + 1 :]
                     fill = decisions.replacements[number].kv_fill
@@ -120,7 +125,7 @@ class Reference:
         return self.run(tokens, Decisions(DepthPlan.full(self.num_layers)))[0]
 
     def _bring_up(self, layer: int, below: dict[int, Moving]) -> dict[int, Moving]:
-        """Positions pending at ``layer`` that those in ``below`` would see, run up to it from their frontiers."""
+        """Positions pending at ``layer`` that those ``below`` would see, run up to it from where they are."""
         up = {
             position: Moving(place.entering)
             for position, place in enumerate(self.places[: max(below)])
@@ -165,7 +170,8 @@ class Reference:
             return x * cos[0, 0] + torch.cat((-second, first), dim=-1) * sin[0, 0]
 
         queries, keys, values = (
-            product(normed).view(-1, width) for product in (attention.q_proj, attention.k_proj, attention.v_proj)
+            product(normed).view(-1, width)
+            for product in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         return turned(queries), turned(keys), values
 
@@ -195,7 +201,9 @@ class Reference:
         place = self.places[position]
         place.keys[number], place.values[number], place.state[number] = keys, values, state
 
-    def _stop_being_exact(self, position: int, row: Moving, index: int, entering: Tensor | None = None) -> None:
+    def _stop_being_exact(
+        self, position: int, row: Moving, index: int, entering: Tensor | None = None
+    ) -> None:
         if row.exact:
             row.exact = False
             self.places[position].frontier = index
@@ -243,7 +251,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Verified:
-    """``verify`` of what is not exact, and ``extra`` more tokens for the sequence that holds the most of it."""
+    """``verify`` of what is not exact, and ``extra`` tokens more where the most of it is held."""
 
     extra: int
     seed: int
@@ -269,7 +277,9 @@ FILLS = st.sampled_from(["recompute", "recompute", "propagate", "mask"])
 
 
 def exit_plans(num_layers: int) -> st.SearchStrategy[DepthPlan]:
-    return st.builds(lambda e, fill: DepthPlan.exit_at(num_layers, e, fill), st.integers(1, num_layers), FILLS)
+    return st.builds(
+        lambda e, fill: DepthPlan.exit_at(num_layers, e, fill), st.integers(1, num_layers), FILLS
+    )
 
 
 def skip_plans(num_layers: int) -> st.SearchStrategy[DepthPlan]:
@@ -297,7 +307,9 @@ def scenarios(draw: st.DrawFn, num_layers: int, batch: int, max_operations: int)
     exits, skips = exit_plans(num_layers), skip_plans(num_layers)
     plan = st.sampled_from([DepthPlan.full(num_layers), draw(exits), draw(skips), draw(exits | skips)])
     inner = st.integers(1, num_layers - 1)
-    one = st.builds(Decisions, plan, st.just({}) | st.dictionaries(inner, plan, max_size=2), st.none() | inner)
+    one = st.builds(
+        Decisions, plan, st.just({}) | st.dictionaries(inner, plan, max_size=2), st.none() | inner
+    )
     decided = tokens(2).flatmap(
         lambda ids: st.builds(Decided, st.just(ids), st.tuples(*[st.tuples(*[one] * len(ids[0]))] * batch))
     )
@@ -321,8 +333,8 @@ def hard_scenarios(num_layers: int) -> dict[str, Scenario]:
         return Scenario(((3, 1),), 4, tuple(planned))
 
     return {
-        # The second token exits before layer 2; the third lacks its layer 2 too, and so meets it at layer 3
-        # first: on its way there it needs what the first token left out at layer 2.
+        # The second token exits before layer 2; the third leaves layer 2 out and so needs it at layer 3: on
+        # its way there it needs what the first token left out at layer 2.
         "what a rider needs is pending": mix(hole, shallow, hole, full),
         # Riders join at layer 2 and stop at layer 3, which the second token leaves out, and are needed at 4.
         "riders meet a gap": mix(shallow, shallow, late_hole, full),
@@ -333,7 +345,7 @@ def hard_scenarios(num_layers: int) -> dict[str, Scenario]:
 
 
 class Check:
-    """Runs a scenario through the engine and the reference, and compares all there is after each operation."""
+    """A scenario through the engine and the reference; all there is is compared after each operation."""
 
     def __init__(self, tiny: Any, scenario: Scenario) -> None:
         self.tiny, self.scenario = tiny, scenario
@@ -389,13 +401,15 @@ class Check:
             _same(result.logits[b], self.tiny.full_pass(reference.tokens)[-count:])
 
     def _cut(self, operation: Cut) -> None:
-        lengths = [int(held * part) for held, part in zip(self.session.lengths, operation.fractions, strict=True)]
+        lengths = [
+            int(held * part) for held, part in zip(self.session.lengths, operation.fractions, strict=True)
+        ]
         self.session.truncate(lengths)
         for reference, length in zip(self.references, lengths, strict=True):
             del reference.places[length:]
 
     def compare(self) -> None:
-        """All that is held equals the reference, and all that is called exact equals transformers' full pass."""
+        """All that is held equals the reference; what is called exact equals transformers' full pass."""
         cache = self.session.cache
         assert self.session.exact_lengths == tuple(r.exact_length for r in self.references)
         for b, reference in enumerate(self.references):
@@ -428,7 +442,9 @@ class Check:
         cut = [max(length, 0) for length in self.session.exact_lengths]
         self.session.truncate(cut)
         token = 7
-        result = self.session.forward(torch.full((self.session.batch, 1), token), DepthPlan.full(self.tiny.num_layers))
+        result = self.session.forward(
+            torch.full((self.session.batch, 1), token), DepthPlan.full(self.tiny.num_layers)
+        )
         assert self.session.exact_lengths == self.session.lengths
         for b, reference in enumerate(self.references):
             _same(result.logits[b, 0], self.tiny.full_pass([*reference.tokens[: cut[b]], token])[-1])
@@ -440,7 +456,7 @@ def _same(ours: Tensor, expected: Tensor) -> None:
 
 @pytest.fixture(scope="session")
 def contract() -> Any:
-    """``contract.scenarios(num_layers, batch, most)`` draws one; ``contract.check(tiny, scenario)`` runs it."""
+    """``contract.scenarios(layers, batch, most)`` draws one; ``contract.check(tiny, scenario)`` runs it."""
 
     class Contract:
         Decisions, Reference, Scripted = Decisions, Reference, Scripted

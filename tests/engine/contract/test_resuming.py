@@ -14,7 +14,7 @@ FILLS = ("recompute", "propagate", "mask")
 
 @pytest.fixture
 def rows_run(tiny, monkeypatch):
-    """Rows that went through each sub-layer of the model ``tiny()``; index 2l is an attention, 2l + 1 an MLP."""
+    """Rows that went through each sub-layer of ``tiny()``; index 2l is an attention, 2l + 1 an MLP."""
     counts: Counter[int] = Counter()
     calls: Counter[int] = Counter()
 
