@@ -26,6 +26,7 @@ class StaticExitOptions(StrategyOptions):
         "recompute",
         help="how the cache is kept after the exit: recompute, propagate or mask; changes cost, not output",
         search=Choice(("recompute", "propagate", "mask")),
+        changes="cost",
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
@@ -55,12 +55,24 @@ class StrategyOptions(BaseModel):
                 spaces[name] = cast(SearchSpace, extra["search"])
         return spaces
 
+    @classmethod
+    def cost_only(cls) -> frozenset[str]:
+        """The options declared to change what decoding costs and nothing else."""
+        found: set[str] = set()
+        for name, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("changes") == "cost":
+                found.add(name)
+        return frozenset(found)
+
 
 def option(
     default: Any = PydanticUndefined,
     *,
     help: str,
     search: SearchSpace | None = None,
+    examples: Sequence[JsonValue] = (),
+    changes: Literal["output", "cost"] = "output",
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
@@ -72,10 +84,25 @@ def option(
         default: its value when the user gives none; leave it out to make the option required.
         help: one line for ``lsbench ls strategies``.
         search: where ``lsbench tune`` looks; None keeps the option fixed.
+        examples: values worth trying. ``lsbench check-strategy`` changes every option to see that it acts,
+            and needs them where neither the type nor ``search`` says what else it could be.
+        changes: ``cost`` declares that the option never changes tokens, scores, depth or drafts, only what
+            they cost (``lsbench check-strategy`` then holds it to that).
         ge, gt, le, lt: bounds.
     """
-    extra: dict[str, Any] | None = None if search is None else {"search": search}
-    field: FieldInfo = Field(default, description=help, json_schema_extra=extra, ge=ge, gt=gt, le=le, lt=lt)
+    extra: dict[str, Any] = {} if search is None else {"search": search}
+    if changes == "cost":
+        extra["changes"] = changes
+    field: FieldInfo = Field(
+        default,
+        description=help,
+        examples=list(examples) or None,
+        json_schema_extra=extra or None,
+        ge=ge,
+        gt=gt,
+        le=le,
+        lt=lt,
+    )
     return field
 
 
