@@ -362,6 +362,24 @@ def test_a_failed_sample_is_recorded_and_the_run_goes_on(spec_for):
     assert {r.attempt for r in again.folder.records() if not r.error} == {1}
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 2])
+def test_prompts_are_warmed_up_with_and_discarded(warmup, spec_for, monkeypatch):
+    from lsbench.strategy import registry
+
+    seen = []
+
+    class Watching(Strategy):
+        def generate(self, session, request):
+            seen.append(request.doc_id)
+            yield Emitted((50,) * request.max_new_tokens, None)
+
+    load = registry.load_strategy
+    monkeypatch.setattr(registry, "load_strategy", lambda n: Watching if n == "watching" else load(n))
+    outcome = go(spec_for("watching", tasks=("tiny_generate",), limit=3, warmup=warmup))
+    assert seen == [*range(warmup), 0, 1, 2]
+    assert len([r for r in outcome.folder.records() if r.label == "watching" and not r.error]) == 3
+
+
 class Unready(Strategy):
     def prepare(self, preparation):
         raise ZeroDivisionError("nothing to divide by")
@@ -417,7 +435,9 @@ def answers(records):
     }
 
 
-@pytest.mark.parametrize("lines", [0, 1, 6, 40, -1])
+@pytest.mark.parametrize(
+    "lines", [0, 6, *(pytest.param(lines, marks=pytest.mark.slow) for lines in (1, 40, -1))]
+)
 def test_a_stopped_run_goes_on_and_gives_the_same(lines, whole, tmp_path):
     before = lines_of(whole.folder.path)
     lines %= len(before)

@@ -67,7 +67,7 @@ def cases(draw, tokenizer):
 def test_ends_at_the_first_token_after_which_the_whole_text_holds_a_stop(kind, request, request_for):
     tokenizer = request.getfixturevalue(kind)
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(cases(tokenizer))
     def check(case):
         tokens, stops, ends, limit = case
@@ -102,6 +102,13 @@ def test_a_character_of_several_tokens_stops_when_it_is_whole(tiny_tokenizer, re
     rule = StopRule(request_for(max_new_tokens=100, stop_strings=("\u6f22",)), tiny_tokenizer, CONTEXT)
     assert pushed(rule, tokens[:4]) == [None, None, None, "stop_string"]
     assert rule.text() == "a"
+
+
+def test_half_a_character_where_looking_back_begins_is_none_of_the_text(tiny_tokenizer, request_for):
+    tokens = tiny_tokenizer.encode("\u6f22" * 12, add_special_tokens=False)
+    assert len(tokens) == 36
+    rule = StopRule(request_for(max_new_tokens=100, stop_strings=("\ufffd\u6f22",)), tiny_tokenizer, CONTEXT)
+    assert pushed(rule, tokens) == [None] * 36
 
 
 def test_any_number_of_special_tokens_may_stand_within_a_stop_string(tiny_tokenizer, request_for):
