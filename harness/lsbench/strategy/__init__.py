@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, ClassVar
 from lsbench.errors import BadInput
 from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
 from lsbench.strategy.emission import Emitted, Scored
-from lsbench.strategy.options import Choice, FloatRange, IntRange, StrategyOptions, option
+from lsbench.strategy.options import (
+    Choice,
+    FloatRange,
+    IntRange,
+    StrategyOptions,
+    StrategyReference,
+    option,
+)
 from lsbench.strategy.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -56,5 +63,5 @@ class Strategy:
 
 __all__ = [
     "BadInput", "Choice", "Emitted", "FloatRange", "GenerateRequest", "IntRange", "Preparation", "Sampling",
-    "ScoreWindow", "Scored", "Strategy", "StrategyOptions", "option",
+    "ScoreWindow", "Scored", "Strategy", "StrategyOptions", "StrategyReference", "option",
 ]  # fmt: skip

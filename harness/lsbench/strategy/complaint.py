@@ -16,24 +16,27 @@ _LONGEST = 80
 """Characters of a value that a message repeats."""
 
 
-def complaint(error: ValidationError, fields: Mapping[str, FieldInfo], given: Mapping[str, JsonValue]) -> str:
+def complaint(
+    error: ValidationError, fields: Mapping[str, FieldInfo], given: Mapping[str, JsonValue], prefix: str = ""
+) -> str:
     """One line on the first option that is wrong.
 
     Args:
         error: of the options model.
         fields: its fields.
         given: what was validated.
+        prefix: what stands before an option's name where a person wrote it.
     """
     first = error.errors()[0]
     message = (first["msg"].splitlines() or [""])[0]
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     name = str(first["loc"][0]) if first["loc"] else ""
     if name not in fields:
-        return f"{name}: {message}" if name else message
-    field = fields[name]
+        return f"{prefix}{name}: {message}" if name else message
+    field, value = fields[name], given.get(name)
+    name = f"{prefix}{name}"
     if first["type"] == "missing":
         return f"{name} is required ({field.description})"
-    value = given.get(name)
     written = write_value(value)
     written = written if len(written) <= _LONGEST else written[: _LONGEST - 3] + "..."
     if first["type"] in ("value_error", "assertion_error"):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from lsbench.option_text import write_value
+from lsbench.spec import StrategyChoice
 from lsbench.strategy.complaint import complaint
+
+if TYPE_CHECKING:
+    from lsbench.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,27 @@ class Choice:
 SearchSpace = IntRange | FloatRange | Choice
 
 
+class StrategyReference(StrategyChoice):
+    """An option whose value is another strategy: ``draft=NAME,draft.key=value`` for an option ``draft``.
+
+    The registry refuses what the named strategy does not take before anything is made.
+    """
+
+    def resolve(self) -> Strategy:
+        """The strategy, made.
+
+        Raises:
+            BadInput: as the registry's ``resolve``.
+        """
+        from lsbench.strategy.registry import resolve
+
+        return resolve(self)
+
+    def __str__(self) -> str:
+        """As the command line spells it."""
+        return self.label
+
+
 class StrategyOptions(BaseModel):
     """Base of every options model: immutable, unknown keys refused, numbers finite."""
 
@@ -48,22 +74,30 @@ class StrategyOptions(BaseModel):
     @classmethod
     def search_spaces(cls) -> dict[str, SearchSpace]:
         """The search space of each option that has one."""
-        spaces: dict[str, SearchSpace] = {}
-        for name, field in cls.model_fields.items():
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and "search" in extra:
-                spaces[name] = cast(SearchSpace, extra["search"])
-        return spaces
+        return {
+            name: cast(SearchSpace, extra["search"])
+            for name, extra in cls._declared().items()
+            if "search" in extra
+        }
+
+    @classmethod
+    def reference_fields(cls) -> tuple[str, ...]:
+        """The options whose value is another strategy."""
+        fields = cls.model_fields.items()
+        return tuple(name for name, field in fields if field.annotation is StrategyReference)
 
     @classmethod
     def cost_only(cls) -> frozenset[str]:
         """The options declared to change what decoding costs and nothing else."""
-        found: set[str] = set()
-        for name, field in cls.model_fields.items():
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and extra.get("changes") == "cost":
-                found.add(name)
-        return frozenset(found)
+        return frozenset(name for name, extra in cls._declared().items() if extra.get("changes") == "cost")
+
+    @classmethod
+    def _declared(cls) -> dict[str, dict[str, Any]]:
+        """What ``option`` noted of each option beside its type, default, help and bounds."""
+        extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
+        return {
+            name: cast("dict[str, Any]", extra) for name, extra in extras.items() if isinstance(extra, dict)
+        }
 
 
 def option(
@@ -110,14 +144,46 @@ class OptionError(ValueError):
     """A value that an option does not take; the text says in one line what it would take."""
 
 
-def read_options(model: type[StrategyOptions], given: Mapping[str, JsonValue]) -> StrategyOptions:
+def read_options(
+    model: type[StrategyOptions], given: Mapping[str, JsonValue], prefix: str = ""
+) -> StrategyOptions:
     """The options that were given, each of exactly its type: ``true`` is no number, ``"4"`` is no number.
+
+    Args:
+        model: of the strategy.
+        given: by name; an option of a strategy that the option ``draft`` names is ``draft.key``.
+        prefix: what stands before every name where a person wrote it, such as ``draft.``.
 
     Raises:
         OptionError: a value that is ill-typed, out of range or in conflict with another, or one missing.
     """
+    folded = dict(given)
+    for name in model.reference_fields():
+        _fold(folded, name, model.model_fields[name], prefix)
     try:
         # Strict JSON tells text, numbers and booleans apart, and takes a list for a tuple.
-        return model.model_validate_json(json.dumps(dict(given)), strict=True)
+        return model.model_validate_json(json.dumps(folded), strict=True)
     except ValidationError as error:
-        raise OptionError(complaint(error, model.model_fields, given)) from error
+        raise OptionError(complaint(error, model.model_fields, given, prefix)) from error
+
+
+def nested_options(given: Mapping[str, JsonValue], name: str) -> dict[str, JsonValue]:
+    """The options of the strategy that the option ``name`` refers to, by their own names."""
+    begin = f"{name}."
+    return {key.removeprefix(begin): value for key, value in given.items() if key.startswith(begin)}
+
+
+def _fold(given: dict[str, JsonValue], name: str, field: FieldInfo, prefix: str) -> None:
+    """Put a reference and the options of what it refers to in one place, in ``given`` itself."""
+    options = nested_options(given, name)
+    for key in options:
+        del given[f"{name}.{key}"]
+    if name not in given:
+        if not options or not isinstance(field.default, StrategyReference):
+            return
+        given[name] = field.default.name
+        options = {**field.default.options, **options}
+    strategy = given[name]
+    if not isinstance(strategy, str):
+        raise OptionError(f"{prefix}{name} must be the name of a strategy, not {write_value(strategy)}")
+    given[name] = {"name": strategy, "options": options}

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
+from pydantic import JsonValue
+
 from lsbench.errors import BadInput, LsbenchError, nearest, unknown
 from lsbench.spec import StrategyChoice
 from lsbench.strategy import Strategy
-from lsbench.strategy.options import OptionError, StrategyOptions, read_options
+from lsbench.strategy.options import (
+    OptionError,
+    StrategyOptions,
+    StrategyReference,
+    nested_options,
+    read_options,
+)
 
 GROUP = "lsbench.strategies"
 _TARGET = re.compile(r"[\w.]+:[\w.]+")
@@ -70,24 +79,51 @@ def resolve(choice: StrategyChoice) -> Strategy:
     Raises:
         BadInput: unknown name or option (with the nearest valid one), or a value out of range or ill-typed.
     """
-    strategy = load_strategy(choice.name)
-    model = strategy.Options
+    known = _option_names(choice.name, choice.options)
     for key in choice.options:
-        if key not in model.model_fields:
-            close = nearest(key, model.model_fields)
+        if key not in known:
+            close = nearest(key, known)
             hint = f" Did you mean {close!r}?" if close else ""
-            known = ", ".join(model.model_fields) or "none"
-            raise BadInput(f"Strategy {choice.name!r} has no option {key!r}.{hint} Its options: {known}.")
-    try:
-        options = read_options(model, choice.options)
-    except OptionError as error:
-        raise BadInput(f"--strategy {choice.name}: {error}") from error
+            listed = ", ".join(known) or "none"
+            raise BadInput(f"Strategy {choice.name!r} has no option {key!r}.{hint} Its options: {listed}.")
+    strategy, options = _checked(choice, "", choice.name)
     try:
         return strategy(options)
     except LsbenchError:
         raise
     except Exception as failure:  # a third party's constructor
         raise BadInput(f"Strategy {choice.name!r} cannot be made: {_line(failure)}") from failure
+
+
+def _option_names(name: str, given: Mapping[str, JsonValue]) -> list[str]:
+    """Every option there is to give to a strategy, those of the strategies that its options name included."""
+    model = load_strategy(name).Options
+    names = list(model.model_fields)
+    for reference in model.reference_fields():
+        default = model.model_fields[reference].default
+        named = given.get(reference, default.name if isinstance(default, StrategyReference) else None)
+        if isinstance(named, str):
+            inner = _option_names(named, nested_options(given, reference))
+            names.extend(f"{reference}.{key}" for key in inner)
+    return names
+
+
+def _checked(choice: StrategyChoice, prefix: str, asked: str) -> tuple[type[Strategy], StrategyOptions]:
+    """The class and its options, after those of every strategy that it refers to were checked too.
+
+    Args:
+        choice: what to check; its options' names are known.
+        prefix: what stands before them where a person wrote them.
+        asked: the strategy that the person named.
+    """
+    strategy = load_strategy(choice.name)
+    try:
+        options = read_options(strategy.Options, choice.options, prefix)
+    except OptionError as error:
+        raise BadInput(f"--strategy {asked}: {error}") from error
+    for name in strategy.Options.reference_fields():
+        _checked(cast(StrategyReference, getattr(options, name)), f"{prefix}{name}.", asked)
+    return strategy, options
 
 
 def _registered() -> dict[str, list[EntryPoint]]:
