@@ -58,13 +58,17 @@ class DynamicSkipOptions(StrategyOptions):
         search=Choice(("layer", "sublayer")),
     )
     thresholds: Literal["auto"] | tuple[float, ...] = option(
-        "auto", help="ascending difficulties between the rungs (0 is easiest), or auto: calibrated quantiles"
+        "auto",
+        help="ascending difficulties between the rungs (0 is easiest), or auto: calibrated quantiles",
+        examples=[[0.3, 0.7]],
     )
     rungs: int | None = option(
         None, help="skip sets on the ladder, with thresholds=auto (default 3)", search=IntRange(1, 6), ge=1
     )
     skip_set: Literal["auto"] | tuple[int | str, ...] | int | str = option(
-        "auto", help="auto, a list such as [12,13.mlp] in the order of leaving out, or a file"
+        "auto",
+        help="auto, a list such as [12,13.mlp] in the order of leaving out, or a file",
+        examples=[["2.attention", "3.mlp"]],
     )
     early_layer: int | None = option(
         None,

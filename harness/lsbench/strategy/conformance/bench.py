@@ -1,0 +1,126 @@
+"""What a strategy is tried on: a model, prompts, and the strategy made with any options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from pydantic import JsonValue
+
+from lsbench.engine import DecoderStack
+from lsbench.engine.random_model import random_stack
+from lsbench.spec import GenerateRequest, Sampling, StrategyChoice
+from lsbench.strategy import Preparation, Strategy
+
+TINY_LAYERS = 4
+_TINY_TOKENS = 24
+_GREEDY = Sampling()
+
+Make = Callable[[StrategyChoice], Strategy]
+"""Makes a strategy of a choice, options checked; ``registry.resolve`` is one."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model and what is asked of it.
+
+    Attributes:
+        description: the model, in words.
+        stack: in float64, where ties are ties and nothing else is.
+        prompts: token ids of prompts, none empty; the first few serve checks that run often.
+        calibration_prompts: what strategies may calibrate on.
+        max_new_tokens: decoded after each prompt.
+        tiny: whether a step takes a millisecond or so.
+    """
+
+    description: str
+    stack: DecoderStack
+    prompts: tuple[tuple[int, ...], ...]
+    calibration_prompts: tuple[tuple[int, ...], ...]
+    max_new_tokens: int = _TINY_TOKENS
+    tiny: bool = False
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """One for all, since what it measures does not depend on the strategy."""
+        return Preparation(self.stack, self.calibration_prompts)
+
+    def request(
+        self,
+        prompt: int,
+        sampling: Sampling = _GREEDY,
+        seed: int = 0,
+        max_new_tokens: int | None = None,
+        stop_token_ids: Sequence[int] = (),
+    ) -> GenerateRequest:
+        """A request to continue prompt number ``prompt``; greedy and to the limit unless asked otherwise."""
+        return GenerateRequest(
+            task="conformance",
+            doc_id=prompt,
+            arguments_sha256="",
+            prompt="",
+            prompt_tokens=self.prompts[prompt],
+            max_new_tokens=self.max_new_tokens if max_new_tokens is None else max_new_tokens,
+            stop_token_ids=tuple(stop_token_ids),
+            sampling=sampling,
+            seed=seed,
+        )
+
+
+def random_bench(num_layers: int = TINY_LAYERS, vocabulary_size: int = 61) -> Bench:
+    """A random Llama and prompts for it: random ones, ones that repeat themselves, and one of one token."""
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(length: int) -> tuple[int, ...]:
+        ids = torch.randint(vocabulary_size, (length,), generator=generator)
+        return tuple(int(token) for token in ids)
+
+    prompts: list[tuple[int, ...]] = []
+    for length in (9, 5, 16, 3, 12, 7, 21, 4):
+        phrase = draw(length)
+        prompts += [phrase, phrase * 3 + phrase[: length // 2]]
+    prompts.append(draw(1))
+    return Bench(
+        f"a random Llama of {num_layers} layers in float64",
+        random_stack(num_layers, vocabulary_size),
+        tuple(prompts),
+        tuple(draw(24) for _ in range(4)),
+        tiny=True,
+    )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The strategy under test.
+
+    Attributes:
+        choice: its name and the options it is checked with; required ones that were not given are filled in.
+        strategy: its class.
+        make_unprepared: makes it.
+        bench: what it is tried on.
+    """
+
+    choice: StrategyChoice
+    strategy: type[Strategy]
+    make_unprepared: Make
+    bench: Bench
+
+    def make(self, changed: Mapping[str, JsonValue] | None = None, bench: Bench | None = None) -> Strategy:
+        """A new strategy, checked against the model and prepared.
+
+        Args:
+            changed: options that differ from ``choice``.
+            bench: instead of the subject's own.
+
+        Raises:
+            BadInput: options that the strategy or the model refuses.
+        """
+        bench = bench or self.bench
+        made = self.make_unprepared(
+            self.choice.model_copy(update={"options": {**self.choice.options, **(changed or {})}})
+        )
+        made.check(bench.stack.num_layers)
+        made.prepare(bench.preparation)
+        return made

@@ -1,0 +1,128 @@
+"""The kit itself: which checks there are, on what they run, and what becomes of an error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from pydantic import JsonValue
+
+from lsbench.errors import BadInput
+from lsbench.spec import StrategyChoice, parse_strategy
+from lsbench.strategy.conformance import imports, limits, lossless, options, repeating, scoring
+from lsbench.strategy.conformance.bench import Bench, Subject, random_bench
+from lsbench.strategy.conformance.result import CheckResult, Failed, NotApplicable, Report, Status
+from lsbench.strategy.conformance.values import other_values
+from lsbench.strategy.options import StrategyOptions
+from lsbench.strategy.registry import load_strategy, resolve
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim about every strategy; ``run`` returns what it rests on, or raises ``Failed``."""
+
+    name: str
+    run: Callable[[Subject], str]
+
+    @property
+    def claim(self) -> str:
+        """In a sentence."""
+        return (self.run.__doc__ or "").strip()
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("public names", imports.public_names_only),
+    Check("options read back", options.read_back),
+    Check("options told and bounded", options.told_and_bounded),
+    Check("every option acts", options.every_option_acts),
+    Check("seeds", repeating.seeds),
+    Check("global random state", repeating.global_random_state),
+    Check("no state between requests", repeating.state_between_requests),
+    Check("token limit", limits.token_limit),
+    Check("stop ids", limits.stop_ids),
+    Check("session", limits.session_left),
+    Check("depth", limits.depth),
+    Check("score agrees with generate", scoring.agreement),
+    Check("score adds up", scoring.distribution),
+    Check("lossless, greedy", lossless.greedy),
+    Check("lossless, sampled", lossless.sampled),
+)
+
+
+def check_strategy(
+    strategy: str, bench: Bench | None = None, on_result: Callable[[CheckResult], None] | None = None
+) -> Report:
+    """Check an installed strategy against all that the contract says.
+
+    Args:
+        strategy: ``NAME`` or ``NAME:key=value,...``, as ``--strategy`` takes it.
+        bench: what to run it on; None is a small random model, which takes seconds.
+        on_result: called after each check.
+
+    Returns:
+        a report; ``report.ok`` says whether all held, ``str(report)`` is a checklist.
+
+    Raises:
+        BadInput: an unknown name, or options that the strategy or the model refuses.
+    """
+    bench = bench or random_bench()
+    subject = _subject(parse_strategy(strategy), bench)
+    results: list[CheckResult] = []
+    with _threads_for(bench):
+        subject.make()  # options that the model refuses are told as such, once
+        for result in _run(subject):
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+    return Report(subject.choice.label, bench.description, tuple(results))
+
+
+def _run(subject: Subject) -> Iterator[CheckResult]:
+    for check in CHECKS:
+        begin = time.perf_counter()
+        status: Status
+        try:
+            status, detail = "held", check.run(subject)
+        except NotApplicable as reason:
+            status, detail = "not applicable", str(reason)
+        except Failed as reason:
+            status, detail = "failed", str(reason)
+        except Exception as error:  # whatever a plugin raises is a finding
+            message = " ".join(str(error).split()) or "no message"
+            status, detail = "failed", f"{type(error).__name__}: {message}"
+        yield CheckResult(check.name, check.claim, status, detail, time.perf_counter() - begin)
+
+
+def _subject(choice: StrategyChoice, bench: Bench) -> Subject:
+    strategy = load_strategy(choice.name)
+    filled = dict(choice.options)
+    for name, field in strategy.Options.model_fields.items():
+        if field.is_required() and name not in filled:
+            filled[name] = _some_value(choice.name, strategy.Options, name, bench)
+    return Subject(StrategyChoice(name=choice.name, options=filled), strategy, resolve, bench)
+
+
+def _some_value(strategy: str, model: type[StrategyOptions], name: str, bench: Bench) -> JsonValue:
+    """A value for a required option that was not given: the middle one of those worth trying."""
+    values = other_values(model, name, bench.stack.num_layers)
+    if not values:
+        raise BadInput(
+            f"Strategy {strategy!r} requires {name}, and declares neither a search space nor examples to "
+            f"choose from; give one, such as {strategy}:{name}=VALUE"
+        )
+    return values[len(values) // 2]
+
+
+@contextmanager
+def _threads_for(bench: Bench) -> Generator[None]:
+    """One thread on a tiny model: two wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    if bench.tiny:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
