@@ -83,6 +83,19 @@ def test_drafts_are_counted_as_they_were_emitted(run, request_for, scripted):
     assert (made.drafted, made.accepted, made.verify_passes) == (7, 2, 2)
 
 
+def test_a_pass_whose_drafts_hold_a_stop_is_counted_with_all_it_drafted(run, request_for, scripted):
+    made = run(
+        scripted(
+            Emitted((50,), (L,)),
+            Emitted((51, 1, 52), (L, L, L), "accepted", drafted=4),
+            Emitted((53,), (L,), "verified"),
+        ),
+        request_for(max_new_tokens=9, stop_token_ids=(1,)),
+    )
+    assert (made.stop_reason, made.token_ids) == ("eos", (50, 51, 1))
+    assert (made.drafted, made.accepted, made.verify_passes) == (4, 2, 1)
+
+
 def test_counts_of_a_strategy_that_drafts_nothing_are_absent_not_zero(run, request_for, scripted):
     made = run(scripted(Emitted((50, 51), None)), request_for(max_new_tokens=2))
     assert (made.drafted, made.accepted, made.verify_passes, made.layers_run) == (None, None, None, None)

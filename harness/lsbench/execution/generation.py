@@ -81,7 +81,8 @@ def generate(
         if emission.drafted is not None:
             drafted = (drafted or 0) + emission.drafted
         accepted += taken if emission.kind == "accepted" else 0
-        verified += emission.kind == "verified"
+        # A pass ends with the verifier's own token, unless a stop within its drafts leaves that untaken.
+        verified += emission.kind == "verified" or (emission.kind == "accepted" and reason is not None)
         if reason is not None:
             break
     if reason is None:

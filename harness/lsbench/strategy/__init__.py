@@ -1,7 +1,8 @@
 """The plugin contract: what a strategy is. Read this file first.
 
 A strategy is a class with an options model and two verbs, ``generate`` and ``score``. The decoding loops
-live in the core, so most strategies write neither: they return a ``DepthPolicy`` and inherit both.
+live in the core, so most strategies write neither: they return a ``DepthPolicy`` and inherit both. One that
+drafts tokens and has the full model verify them defines a ``Draft`` and hands it to ``speculate``.
 A package registers its strategies under the entry-point group ``lsbench.strategies``.
 """
 
@@ -25,6 +26,16 @@ from lsbench.strategy.preparation import Preparation
 
 if TYPE_CHECKING:
     from lsbench.engine import DepthPolicy, Sampler, Session
+    from lsbench.strategy.acceptance import Drafted
+    from lsbench.strategy.drafting import Draft, PolicyDraft, speculate
+
+_HOMES = {
+    "Draft": "drafting",
+    "Drafted": "acceptance",
+    "PolicyDraft": "drafting",
+    "speculate": "drafting",
+}
+"""Public names whose modules need torch, loaded on first use."""
 
 
 class Strategy:
@@ -62,6 +73,16 @@ class Strategy:
 
 
 __all__ = [
-    "BadInput", "Choice", "Emitted", "FloatRange", "GenerateRequest", "IntRange", "Preparation", "Sampling",
-    "ScoreWindow", "Scored", "Strategy", "StrategyOptions", "StrategyReference", "option",
+    "BadInput", "Choice", "Draft", "Drafted", "Emitted", "FloatRange", "GenerateRequest", "IntRange",
+    "PolicyDraft", "Preparation", "Sampling", "ScoreWindow", "Scored", "Strategy", "StrategyOptions",
+    "StrategyReference", "option", "speculate",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use, so that importing the package does not import torch."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"lsbench.strategy.{_HOMES[name]}"), name)

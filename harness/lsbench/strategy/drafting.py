@@ -1,0 +1,180 @@
+"""Draft and verify, over any draft: cheap tokens are proposed, and one full pass decides on all of them.
+
+What comes out is what the full model alone would give: the same tokens under greedy decoding, the same
+distribution under sampling (``acceptance``). A draft is anything that proposes tokens: a depth policy
+(``PolicyDraft``), or a subclass of ``Draft`` that takes them from elsewhere, such as n-grams of the prompt.
+
+After a cycle every position held is exact, and the last emitted token is not held yet: the next cycle's
+draft, or its verifying pass, begins with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from lsbench.engine import DepthPolicy, Sampler, Session, probabilities
+from lsbench.spec import GenerateRequest
+from lsbench.strategy.acceptance import Drafted, settle
+from lsbench.strategy.draft_cost import cycle_cost
+from lsbench.strategy.draft_length import DraftLength
+from lsbench.strategy.emission import Emitted
+
+
+class Draft:
+    """Proposes tokens. One object serves one request.
+
+    Attributes:
+        needs_prompt_perplexity: ask for the session's ``prompt_perplexity``; see ``DepthPolicy``.
+    """
+
+    needs_prompt_perplexity: bool = False
+
+    def propose(self, session: Session, last: int, count: int, sampler: Sampler) -> Iterator[Drafted]:
+        """Up to ``count`` tokens to follow ``last``, one by one; the caller may stop asking at any time.
+
+        It may run ``session.forward`` on ``last`` and then on each token proposed but the last one; what the
+        session then holds, the verifying pass resumes from. It may also leave the session alone.
+
+        Args:
+            session: holds everything before ``last``, exactly (``session.tokens()``).
+            last: the last emitted token.
+            count: at least 1.
+            sampler: draws tokens as the request asks; a token that is drawn must come with its distribution.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define propose")
+
+
+class PolicyDraft(Draft):
+    """Tokens decoded under a depth policy.
+
+    Args:
+        policy: made for the request.
+        stop_below: a token of lower probability (by the logits it comes from, at temperature 1) is the last
+            of its cycle. It is still verified: to drop it by what was drawn would change the distribution of
+            what comes out.
+    """
+
+    def __init__(self, policy: DepthPolicy, stop_below: float = 0.0) -> None:
+        self._policy = policy
+        self._stop_below = stop_below
+        self.needs_prompt_perplexity = policy.needs_prompt_perplexity
+
+    def propose(self, session: Session, last: int, count: int, sampler: Sampler) -> Iterator[Drafted]:
+        """Token by token, each as deep as the policy decides."""
+        token = last
+        for _ in range(count):
+            result = session.forward(_ids(session, (token,)), self._policy)
+            logits = result.logits[0, -1]
+            distribution = None
+            if sampler.sampling.greedy:
+                token = sampler.choose(logits)
+            else:
+                distribution = probabilities(logits, sampler.sampling)
+                token = sampler.draw(distribution)
+            is_full = session.exact_lengths[0] == session.lengths[0]
+            yield Drafted(token, distribution, float(result.layers_run[0, -1]), is_full)
+            if self._stop_below and _probability(logits, token) < self._stop_below:
+                return
+
+
+def speculate(
+    session: Session, request: GenerateRequest, draft: Draft, num_speculations: int, adaptive: bool = False
+) -> Iterator[Emitted]:
+    """Draft, verify, and again.
+
+    Args:
+        session: empty, of one sequence.
+        request: what to continue and how to draw.
+        draft: made for this request.
+        num_speculations: K, tokens drafted a cycle at most. Nothing is drafted that ``max_new_tokens`` would
+            cut off, nor after an end-of-sequence token.
+        adaptive: draft as many, up to K, as measured acceptance and cost make best. Cost is time under greedy
+            decoding, where K never changes the tokens; under sampling, where it changes which random
+            numbers meet which token, it is the weights read, so that a seed gives the same output every time.
+
+    Yields:
+        the first token, from the prefill, as ``decoded``; then for each cycle the drafted tokens that were
+        taken, if any, as ``accepted``, and the full model's own as ``verified``. The first emission of a
+        cycle says how many tokens it drafted. Depth is L throughout: every token was decided at full depth.
+    """
+    if request.max_new_tokens < 1:
+        return
+    sampler = Sampler(request.sampling, request.seed)
+    full = float(session.num_layers)
+    logits = session.prefill(_ids(session, request.prompt_tokens), draft.needs_prompt_perplexity)
+    last = sampler.choose(logits[0])
+    yield Emitted((last,), (full,))
+    ends = frozenset(request.stop_token_ids)
+    length = DraftLength(num_speculations) if adaptive else None
+    cost = cycle_cost(session.stack, in_seconds=sampler.sampling.greedy) if adaptive else None
+    left = request.max_new_tokens - 1
+    while left:
+        count = min(num_speculations if length is None else length.choose(), left - 1)
+        start = session.lengths[0]
+        if cost is not None:
+            cost.begin()
+        drafted = _propose(session, draft, last, count, sampler, ends)
+        draft_cost = 0.0 if cost is None else cost.drafted(drafted)
+        taken, following = _verify(session, start, last, drafted, sampler)
+        if length is not None and cost is not None:
+            length.record(len(drafted), taken, draft_cost, cost.verified())
+        block = tuple(proposed.token for proposed in drafted[:taken])
+        if block:
+            yield Emitted(block, (full,) * taken, "accepted", len(drafted))
+        last = following
+        yield Emitted((last,), (full,), "verified", None if block else len(drafted))
+        left -= taken + 1
+
+
+def _propose(
+    session: Session, draft: Draft, last: int, count: int, sampler: Sampler, ends: frozenset[int]
+) -> list[Drafted]:
+    """At most ``count`` tokens to follow ``last``, none after an end."""
+    drafted: list[Drafted] = []
+    if count < 1:
+        return drafted
+    for proposed in islice(draft.propose(session, last, count, sampler), count):
+        drafted.append(proposed)
+        if proposed.token in ends:
+            break
+    return drafted
+
+
+def _verify(
+    session: Session, start: int, last: int, drafted: Sequence[Drafted], sampler: Sampler
+) -> tuple[int, int]:
+    """How many drafted tokens are taken, and the full model's own after them; the session is cut to that.
+
+    Args:
+        session: of the request.
+        start: positions it held before the draft.
+        last: the last emitted token.
+        drafted: what was proposed to follow it.
+        sampler: of the request.
+    """
+    tokens = (last, *(proposed.token for proposed in drafted))
+    # Where the draft itself ran the full model, its token is taken already and there is no more to run.
+    known = 0
+    while known < len(drafted) and drafted[known].is_full_model:
+        known += 1
+    # A position that rode along to full depth later is exact, but what it predicts was never worked out.
+    if session.exact_lengths[0] > start + known:
+        session.truncate(start + known)
+    logits = session.verify(_ids(session, tokens[known:])).logits[0]
+    taken, following = settle(drafted[known:], logits, sampler)
+    session.truncate(start + 1 + known + taken)
+    return known + taken, following
+
+
+def _probability(logits: Tensor, token: int) -> float:
+    """Of one token under softmax(``logits`` [V])."""
+    return float(torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)[token])
+
+
+def _ids(session: Session, tokens: Sequence[int]) -> Tensor:
+    """[1, T] int64 on the session's device."""
+    return torch.tensor([tokens], dtype=torch.int64, device=session.stack.device)

@@ -1,0 +1,99 @@
+"""Another strategy drafts, the full model verifies: what comes out is the full model's own, only sooner.
+
+Drafting with part of the model itself is self-speculative decoding (Draft & Verify: Zhang et al., 2024;
+LayerSkip: Elhoushi et al., 2024; SWIFT: Xia et al., 2024); the rule that keeps the output exact is
+speculative sampling (Leviathan et al., 2023; Chen et al., 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from lsbench.engine import ConstantPolicy, DepthPlan, DepthPolicy, Session
+from lsbench.strategy import (
+    BadInput,
+    Choice,
+    Emitted,
+    FloatRange,
+    GenerateRequest,
+    IntRange,
+    PolicyDraft,
+    Preparation,
+    ScoreWindow,
+    Strategy,
+    StrategyOptions,
+    StrategyReference,
+    option,
+    speculate,
+)
+
+
+class SelfSpeculativeOptions(StrategyOptions):
+    """Options of ``self_speculative``."""
+
+    draft: StrategyReference = option(
+        StrategyReference(name="dynamic_skip"),
+        help="the strategy that drafts, its own options as draft.key=value; any that decides depth",
+    )
+    num_speculations: int = option(
+        4, help="tokens drafted a cycle, at most", search=IntRange(1, 12), ge=1, le=64
+    )
+    draft_stop: float = option(
+        0.0,
+        help="probability of a drafted token below which it is the last of its cycle; 0 never stops",
+        search=FloatRange(0.0, 0.9),
+        ge=0,
+        lt=1,
+    )
+    adaptive: bool = option(
+        False,
+        help="draft fewer, or none, where measured acceptance and cost say so",
+        search=Choice((False, True)),
+    )
+
+
+class SelfSpeculative(Strategy):
+    """Drafts with fewer layers and verifies with all of them: the full model's own output.
+
+    A draft that lets older tokens ride along to full depth (``draft.kv_fill=recompute`` where depth differs
+    from token to token) makes its verifying pass start over; ``propagate`` or ``mask`` lets it resume.
+    """
+
+    Options = SelfSpeculativeOptions
+    lossless = True
+
+    def __init__(self, options: StrategyOptions) -> None:
+        super().__init__(options)
+        self._draft = self._options.draft.resolve()
+        if type(self._draft).generate is not Strategy.generate:
+            raise BadInput(
+                f"--strategy self_speculative: draft={self._options.draft.name} decodes in a loop of its own "
+                "and cannot draft; name a strategy that only decides depth, such as static_exit"
+            )
+
+    def check(self, num_layers: int) -> None:
+        """What the draft needs must hold."""
+        try:
+            self._draft.check(num_layers)
+        except BadInput as error:
+            raise BadInput(f"--strategy self_speculative: its draft is refused: {error}") from error
+
+    def prepare(self, preparation: Preparation) -> None:
+        """The draft calibrates."""
+        self._full = DepthPlan.full(preparation.num_layers)
+        self._draft.prepare(preparation)
+
+    def policy(self, request: GenerateRequest | ScoreWindow) -> DepthPolicy:
+        """Full depth: what every token is decided, and so scored, at."""
+        return ConstantPolicy(self._full)
+
+    def generate(self, session: Session, request: GenerateRequest) -> Iterator[Emitted]:
+        """Draft and verify."""
+        options = self._options
+        draft = PolicyDraft(self._draft.policy(request), options.draft_stop)
+        return speculate(session, request, draft, options.num_speculations, options.adaptive)
+
+    @property
+    def _options(self) -> SelfSpeculativeOptions:
+        return cast(SelfSpeculativeOptions, self.options)
