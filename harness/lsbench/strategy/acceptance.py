@@ -2,8 +2,9 @@
 
 Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023), algorithm 1; Chen et
 al., "Accelerating Large Language Model Decoding with Speculative Sampling" (2023). A token drawn from the
-draft's distribution q is taken with probability min(1, p / q), p being the full model's; in place of the first
-that is not taken, one is drawn from max(p - q, 0), normalised. What comes out is distributed as p, whatever q.
+draft's distribution q is taken with probability min(1, p / q), p being the full model's; in place of the
+first that is not taken, one is drawn from max(p - q, 0), normalised. What comes out is distributed as p,
+whatever q is.
 """
 
 from __future__ import annotations
