@@ -17,6 +17,11 @@ CHOICES = [
     "static_exit:exit_layer=2",
     "static_exit:exit_layer=4,kv_fill=propagate",
     "static_exit:exit_layer=5,kv_fill=mask",
+    "dynamic_exit:threshold=0.4,min_layer=1",
+    "dynamic_exit:confidence=softmax_margin,threshold=0.3,threshold_decay=0.2,min_layer=1,kv_fill=recompute",
+    "dynamic_exit:confidence=entropy,threshold=0.4,candidate_layers=[2,3,5],check_vocab=20,kv_fill=mask",
+    "dynamic_exit:confidence=hidden_cosine,threshold=0.88,candidate_layers=[2,3,5],kv_fill=recompute",
+    "dynamic_exit:confidence=patience,threshold=1,min_layer=1",
     "dynamic_skip",
     "dynamic_skip:max_skip_ratio=0.6,rungs=5,kv_fill=propagate",
     "dynamic_skip:max_skip_ratio=0.5,kv_fill=mask,granularity=layer",
@@ -87,7 +92,7 @@ def test_global_random_state_is_left_alone(bench) -> None:
     assert before[2] == random.getstate()
 
 
-@pytest.mark.parametrize("name", ["autoregressive", "static_exit", "dynamic_skip"])
+@pytest.mark.parametrize("name", ["autoregressive", "static_exit", "dynamic_exit", "dynamic_skip"])
 def test_what_tuning_may_try_is_what_the_options_take(name: str) -> None:
     model = load_strategy(name).Options
     required = {key: 1 for key, field in model.model_fields.items() if field.is_required()}

@@ -6,6 +6,7 @@ is not forked: its parameters, norms, activation and rotary embedding are used w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -85,6 +86,22 @@ class DecoderStack:
     def head(self, hidden: Tensor) -> Tensor:
         """Final norm and output head: hidden states [N, D] at any depth to logits [N, V]."""
         return self.head_product(self.final_norm(hidden))
+
+    def partial_head(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
+        """Final norm and the head's rows of a few tokens, which are copied side by side here, once.
+
+        Args:
+            tokens: [n] int64 ids.
+
+        Returns:
+            a product that reads the n rows alone: hidden states [N, D] to logits [N, n], in their order.
+        """
+        weight, bias = self.head_product.weight[tokens], self.head_product.bias
+        product = Linear(
+            nn.Parameter(weight, requires_grad=False),
+            None if bias is None else nn.Parameter(bias[tokens], requires_grad=False),
+        )
+        return lambda hidden: product(self.final_norm(hidden))
 
     def rotary(self, length: int) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines [>= length, 1, d] of the rotary positions, computed once and kept."""
