@@ -1,0 +1,327 @@
+"""The draft-and-verify loop: what it runs, what it emits, and what any author's draft may do."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, DepthPolicy, Session
+from lsbench.spec import GenerateRequest, Sampling
+from lsbench.strategy import Draft, Drafted, Emitted, PolicyDraft, draft_cost, speculate
+from lsbench.strategy.loops import decode
+
+PROMPT = (5, 17, 3, 44, 8, 21, 9)
+LAYERS = 6
+FULL = ConstantPolicy(DepthPlan.full(LAYERS))
+
+
+def request_for(count: int = 24, **given) -> GenerateRequest:
+    return GenerateRequest(
+        task="t",
+        doc_id=0,
+        arguments_sha256="",
+        prompt="",
+        prompt_tokens=PROMPT,
+        max_new_tokens=count,
+        **given,
+    )
+
+
+def tokens_of(emitted: list[Emitted]) -> list[int]:
+    return [token for emission in emitted for token in emission.tokens]
+
+
+@pytest.fixture(scope="module")
+def greedy(stack: DecoderStack) -> list[int]:
+    """What the full model says, token by token."""
+    return tokens_of(list(decode(Session(stack), request_for(150), FULL)))
+
+
+@pytest.fixture
+def rows(stack: DecoderStack, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows that ran each layer's MLP since the list was last set to zero."""
+    counts = [0] * LAYERS
+    for layer, block in enumerate(stack.blocks):
+
+        def counted(hidden, layer=layer, run_mlp=block.run_mlp):
+            counts[layer] += hidden.shape[0]
+            return run_mlp(hidden)
+
+        monkeypatch.setattr(block, "run_mlp", counted)
+    return counts
+
+
+class Told(Draft):
+    """Proposes what it was told, from where the output stands, and remembers what it was asked."""
+
+    def __init__(self, output: list[int]) -> None:
+        self.output = output
+        self.asked: list[int] = []
+
+    def propose(self, session, last, count, sampler) -> Iterator[Drafted]:
+        done = session.lengths[0] - len(PROMPT) + 1
+        assert session.exact_lengths == session.lengths
+        assert (*session.tokens(), last)[len(PROMPT) :][-1] == last
+        self.asked.append(count)
+        yield from map(Drafted, self.output[done:])
+
+
+class TestEmission:
+    def test_a_right_draft_is_taken_whole_and_the_model_adds_one(self, stack, greedy) -> None:
+        emitted = list(speculate(Session(stack), request_for(12), Told(greedy), 4))
+        assert tokens_of(emitted) == greedy[:12]
+        assert [(e.kind, len(e.tokens), e.drafted) for e in emitted] == [
+            ("decoded", 1, None),
+            ("accepted", 4, 4),
+            ("verified", 1, None),
+            ("accepted", 4, 4),
+            ("verified", 1, None),
+            ("verified", 1, 0),
+        ]
+        assert {depth for e in emitted for depth in e.depth or ()} == {6.0}
+
+    def test_a_wrong_draft_counts_as_drafted(self, stack, greedy) -> None:
+        wrong = [(token + 1) % 61 for token in greedy]
+        emitted = list(speculate(Session(stack), request_for(6), Told(wrong), 3))
+        assert tokens_of(emitted) == greedy[:6]
+        assert [(e.kind, e.drafted) for e in emitted] == [
+            ("decoded", None),
+            ("verified", 3),
+            ("verified", 3),
+            ("verified", 2),
+            ("verified", 1),
+            ("verified", 0),
+        ]
+
+    def test_a_draft_wrong_in_the_middle_is_taken_up_to_there(self, stack, greedy) -> None:
+        bent = [*greedy[:3], (greedy[3] + 1) % 61, *greedy[4:]]
+        emitted = list(speculate(Session(stack), request_for(9), Told(bent), 4))
+        assert tokens_of(emitted) == greedy[:9]
+        assert [(e.kind, e.tokens, e.drafted) for e in emitted[1:3]] == [
+            ("accepted", tuple(greedy[1:3]), 4),
+            ("verified", (greedy[3],), None),
+        ]
+
+    def test_nothing_is_drafted_that_the_limit_would_cut_off(self, stack, greedy) -> None:
+        told = Told(greedy)
+        for count in (1, 2, 3, 4, 5, 6, 7):
+            told.asked.clear()
+            assert tokens_of(list(speculate(Session(stack), request_for(count), told, 4))) == greedy[:count]
+            assert sum(told.asked) + len(told.asked) <= count - 1
+        assert list(speculate(Session(stack), request_for(0), told, 4)) == []
+
+    def test_nothing_is_drafted_after_an_end(self, stack, greedy) -> None:
+        end = next(token for token in greedy[1:] if token != greedy[0])
+        place = greedy.index(end)
+        emissions = speculate(
+            Session(stack), request_for(20, stop_token_ids=(end,)), Told(greedy), max(place + 3, 4)
+        )
+        next(emissions)
+        block = next(emissions)
+        assert block.kind == "accepted"
+        assert block.tokens == tuple(greedy[1 : place + 1])
+        assert block.drafted == place
+
+    def test_a_draft_that_gives_less_than_it_was_asked_for_or_nothing(self, stack, greedy) -> None:
+        emitted = list(speculate(Session(stack), request_for(10), Told(greedy[:4]), 4))
+        assert tokens_of(emitted) == greedy[:10]
+        assert [e.drafted for e in emitted if e.drafted is not None] == [3, 0, 0, 0, 0, 0]
+
+    def test_a_draft_that_is_not_defined_says_so(self, stack) -> None:
+        with pytest.raises(NotImplementedError, match="does not define propose"):
+            list(speculate(Session(stack), request_for(4), Draft(), 2))
+
+
+class TestResuming:
+    def test_an_exit_is_resumed_where_it_stopped(self, stack, rows) -> None:
+        """Above the exit K + 1 rows, at and below it the one row that the draft never ran."""
+        draft = PolicyDraft(ConstantPolicy(DepthPlan.exit_at(LAYERS, 2, "mask")))
+        emissions = speculate(Session(stack), request_for(30), draft, 3)
+        next(emissions)
+        for _ in range(3):
+            rows[:] = [0] * LAYERS
+            emission = next(emissions)
+            assert rows == [3 + 1, 3 + 1, 4, 4, 4, 4]
+            if emission.kind == "accepted":
+                next(emissions)
+
+    @pytest.mark.parametrize("fill", ["recompute", "propagate", "mask"])
+    def test_a_skip_set_is_resumed_at_the_first_layer_it_skips(self, stack, rows, fill) -> None:
+        plan = DepthPlan.skipping(LAYERS, (6, 7, 9), fill)
+        emissions = speculate(Session(stack), request_for(30), PolicyDraft(ConstantPolicy(plan)), 3)
+        next(emissions)
+        for _ in range(3):
+            rows[:] = [0] * LAYERS
+            emission = next(emissions)
+            # Layers 1..3 ran once for each token; from layer 4, skipped, verifying runs all four.
+            assert rows == [4, 4, 4, 4, 4, 7]
+            if emission.kind == "accepted":
+                next(emissions)
+
+    def test_what_the_draft_ran_in_full_is_not_run_again(self, stack, rows, greedy) -> None:
+        emitted = []
+        for emission in speculate(Session(stack), request_for(25), PolicyDraft(FULL), 3):
+            emitted.append(emission)
+            if emission.kind == "accepted":
+                assert rows == [4] * LAYERS
+            rows[:] = [0] * LAYERS
+        assert tokens_of(emitted) == greedy[:25]
+        assert sum(e.drafted or 0 for e in emitted) == sum(
+            len(e.tokens) for e in emitted if e.kind == "accepted"
+        )
+
+    def test_a_session_left_alone_verifies_from_the_bottom(self, stack, rows, greedy) -> None:
+        emissions = speculate(Session(stack), request_for(12), Told(greedy), 4)
+        next(emissions)
+        rows[:] = [0] * LAYERS
+        next(emissions)
+        assert rows == [5] * LAYERS
+
+
+class Alternating(DepthPolicy):
+    """Depths in turn: some tokens exit early, then one goes deeper and takes them along."""
+
+    def __init__(self, plans: list[DepthPlan]) -> None:
+        self.plans = plans
+
+    def plan(self, context) -> DepthPlan:
+        return self.plans[context.position % len(self.plans)]
+
+
+@pytest.mark.parametrize("fill", ["recompute", "propagate", "mask"])
+@pytest.mark.parametrize("depths", [(2, 6), (6, 2), (2, 2, 6), (6, 6, 3), (1, 4), (3, 6, 1, 6, 6)])
+def test_depths_that_differ_from_token_to_token_change_nothing(stack, greedy, fill, depths) -> None:
+    """A position that rode along to full depth is exact, but was predicted from before it was."""
+    plans = [DepthPlan.exit_at(LAYERS, depth, fill) for depth in depths]
+    for count in (1, 2, 3, 5):
+        session = Session(stack)
+        emitted = list(speculate(session, request_for(24), PolicyDraft(Alternating(plans)), count))
+        assert tokens_of(emitted) == greedy[:24]
+        assert session.exact_lengths == session.lengths == (len(PROMPT) + 23,)
+
+
+class TestStopping:
+    def test_a_token_below_the_confidence_is_the_last_of_its_cycle(self, stack, greedy) -> None:
+        policy = ConstantPolicy(DepthPlan.exit_at(LAYERS, 3))
+        probabilities: list[list[float]] = []
+
+        class Watched(PolicyDraft):
+            def propose(self, session, last, count, sampler):
+                cycle: list[float] = []
+                probabilities.append(cycle)
+                for drafted in super().propose(session, last, count, sampler):
+                    logits = session.previous_logits()
+                    cycle.append(float(torch.softmax(logits, -1)[drafted.token]))
+                    yield drafted
+
+        emitted = list(speculate(Session(stack), request_for(60), Watched(policy, 0.5), 6))
+        assert tokens_of(emitted) == greedy[:60]
+        lengths = [len(cycle) for cycle in probabilities]
+        assert min(lengths) < 6
+        for cycle in probabilities[:-6]:
+            assert all(value >= 0.5 for value in cycle[:-1])
+            assert cycle[-1] < 0.5 or len(cycle) == 6
+
+    def test_zero_never_stops(self, stack) -> None:
+        draft = PolicyDraft(ConstantPolicy(DepthPlan.exit_at(LAYERS, 3)), 0.0)
+        emitted = list(speculate(Session(stack), request_for(20), draft, 3))
+        assert all(e.drafted == 3 for e in emitted[1:6] if e.drafted is not None)
+
+
+class TestSampling:
+    drawn = Sampling(temperature=0.9, top_p=0.95, top_k=30)
+
+    @pytest.mark.parametrize("adaptive", [False, True])
+    def test_a_seed_gives_the_same_output_every_time(self, stack, adaptive: bool) -> None:
+        """Adaptively too: cost is then counted, not timed."""
+        policy = ConstantPolicy(DepthPlan.exit_at(LAYERS, 4))
+        made = [
+            list(
+                speculate(
+                    Session(stack),
+                    request_for(60, sampling=self.drawn, seed=seed),
+                    PolicyDraft(policy),
+                    5,
+                    adaptive,
+                )
+            )
+            for seed in (1, 1, 2)
+        ]
+        assert made[0] == made[1]
+        assert tokens_of(made[0]) != tokens_of(made[2])
+
+    def test_a_draft_that_is_the_full_model_is_always_taken(self, stack) -> None:
+        emitted = list(speculate(Session(stack), request_for(31, sampling=self.drawn), PolicyDraft(FULL), 4))
+        assert [e.drafted for e in emitted if e.drafted is not None] == [4] * 6
+        assert sum(len(e.tokens) for e in emitted if e.kind == "accepted") == 24
+
+
+class Clockwork:
+    """A clock that moves when the engine works, by what it was set to."""
+
+    now = 0.0
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def now_s(self) -> float:
+        return Clockwork.now
+
+
+class Costly(Session):
+    """A verifying pass takes 1, and 0.04 for every row beyond the first."""
+
+    def verify(self, tokens):
+        Clockwork.now += 1 + 0.04 * (tokens.shape[1] - 1)
+        return super().verify(tokens)
+
+
+class Sometimes(Told):
+    """Right with a given chance, at a given price; where it is right is the same however much is drafted."""
+
+    def __init__(self, output: list[int], chance: float, price: float) -> None:
+        super().__init__(output)
+        self.price = price
+        chances = random.Random(8)
+        right = [chances.random() < chance for _ in output]
+        self.output = [
+            token if is_right else (token + 1) % 61 for token, is_right in zip(output, right, strict=True)
+        ]
+
+    def propose(self, session, last, count, sampler) -> Iterator[Drafted]:
+        for drafted in super().propose(session, last, count, sampler):
+            Clockwork.now += self.price
+            yield drafted
+
+
+@pytest.mark.parametrize(("chance", "price"), [(0.95, 0.05), (0.5, 0.2)])
+def test_adapting_takes_about_as_long_as_the_best_fixed_number(
+    stack: DecoderStack, greedy: list[int], monkeypatch: pytest.MonkeyPatch, chance: float, price: float
+) -> None:
+    monkeypatch.setattr(draft_cost, "Clock", Clockwork)
+
+    def took(count: int, adaptive: bool) -> float:
+        Clockwork.now = 0.0
+        draft = Sometimes(greedy, chance, price)
+        emitted = list(speculate(Costly(stack), request_for(140), draft, count, adaptive))
+        assert tokens_of(emitted) == greedy[:140]
+        return Clockwork.now
+
+    fixed = [took(count, False) for count in range(1, 9)]
+    assert max(fixed) > 1.25 * min(fixed)
+    assert took(8, True) <= 1.08 * min(fixed)
+
+
+def test_a_drafts_wish_for_the_prompts_perplexity_is_met(stack: DecoderStack) -> None:
+    class Curious(DepthPolicy):
+        needs_prompt_perplexity = True
+        seen: float | None = None
+
+        def plan(self, context):
+            Curious.seen = context.prompt_perplexity
+            return DepthPlan.exit_at(LAYERS, 3)
+
+    list(speculate(Session(stack), request_for(5), PolicyDraft(Curious()), 2))
+    assert isinstance(Curious.seen, float)
+    assert Curious.seen > 1
