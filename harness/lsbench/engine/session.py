@@ -119,6 +119,9 @@ class Session:
     ) -> StepResult:
         """Append tokens and run them under a plan, or as deep as a policy decides.
 
+        Under one plan all tokens are one step: what is pending rides along once, with all of them. A
+        policy whose plan depends on anything takes them one after the other.
+
         Args:
             tokens: [B, T] int64, T >= 1.
             plan_or_policy: one plan for all; one policy for all; or one policy for each sequence.

@@ -132,7 +132,7 @@ class Step:
                 if riders:
                     lane.riders = self._by_position([*lane.riders, *riders])
                     self._changes += 1
-        key = (self._changes, *(lane.runs[index] for lane in self.lanes))
+        key = (self._changes, *[lane.runs[index] for lane in self.lanes])
         if key not in self._parties:
             members = [(lane, self._rows_of(lane, index)) for lane in self.lanes if lane.runs[index]]
             self._parties[key] = self._make_party(members)

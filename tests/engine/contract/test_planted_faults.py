@@ -214,6 +214,7 @@ FAULTS: dict[str, Patch] = {
 } | {"frontier_one_too_low": _frontier_is_off_by(-1), "frontier_one_too_high": _frontier_is_off_by(1)}
 
 
+# Chance finds these too, but only after some hundred scenarios.
 RARELY_MATTERS = {"riders_go_on_over_a_gap", "what_riders_need_does_not_come_up_with_them"}
 
 
@@ -230,13 +231,7 @@ def test_the_hard_scenarios_catch(fault, tiny, contract, monkeypatch):
         check_all()
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(fault, marks=[pytest.mark.slow] if fault in RARELY_MATTERS else [])
-        for fault in sorted(FAULTS)
-    ],
-)
+@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - RARELY_MATTERS))
 def test_random_scenarios_catch(fault, tiny, contract, monkeypatch):
     model = tiny("grouped")
 
