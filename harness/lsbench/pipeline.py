@@ -138,6 +138,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     facts = model_facts(source.path)
     for contender in contenders:
         contender.strategy.check(facts.num_layers)
+        contender.strategy.check_model(facts.model_type)
     tokenizer = load_tokenizer(source.path)
     view.stage("Reading tasks")
     requests = build_requests(spec, tokenizer, facts.context_length, facts.eos_token_ids)

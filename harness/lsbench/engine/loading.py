@@ -26,11 +26,13 @@ class ModelFacts:
         num_layers: L.
         context_length: the most positions the model was made for.
         eos_token_ids: every id that ends a generation.
+        model_type: the architecture, as transformers names it.
     """
 
     num_layers: int
     context_length: int
     eos_token_ids: tuple[int, ...]
+    model_type: str
 
 
 def resolve_device(name: str) -> str:
@@ -75,7 +77,7 @@ def model_facts(path: Path) -> ModelFacts:
     eos = generation.eos_token_id if generation is not None and generation.eos_token_id is not None else None
     eos = config.eos_token_id if eos is None else eos
     ids = () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
-    return ModelFacts(config.num_hidden_layers, config.max_position_embeddings, ids)
+    return ModelFacts(config.num_hidden_layers, config.max_position_embeddings, ids, config.model_type)
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

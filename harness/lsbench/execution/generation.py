@@ -40,7 +40,7 @@ class Generation:
     accepted: int | None
     verify_passes: int | None
     peak_bytes: int | None
-    kv_bytes: int
+    kv_bytes: int | None
 
 
 def generate(
@@ -99,7 +99,8 @@ def generate(
         accepted=None if drafted is None else accepted,
         verify_passes=None if drafted is None else verified,
         peak_bytes=memory.read(),
-        kv_bytes=session.cache.num_bytes,
+        # A loop of its own keeps its own cache.
+        kv_bytes=session.cache.num_bytes if session.lengths[0] else None,
     )
 
 

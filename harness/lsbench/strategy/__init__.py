@@ -52,6 +52,9 @@ class Strategy:
     def check(self, num_layers: int) -> None:
         """Raise ``BadInput`` for options that cannot hold on a model of L layers, before weights load."""
 
+    def check_model(self, model_type: str) -> None:
+        """Raise ``BadInput`` for an architecture (its ``model_type``) that it cannot run on, likewise."""
+
     def prepare(self, preparation: Preparation) -> None:
         """Once, when the model is loaded and before anything is timed: calibrate on ``preparation``."""
 

@@ -1,0 +1,134 @@
+"""transformers' own ``generate`` on the run's model, as a strategy's loop: what outside methods share.
+
+The model is the session's: the same weights, whose linear modules are the engine's stand-ins (as they are
+for every strategy), so its products go through the engine's seam and its tokens are those of an untouched
+copy. Everything else (attention, cache, loop, acceptance) is transformers'. Layers run and drafted tokens
+cannot be told from outside, and are None.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from lsbench.engine import Sampler, Session
+from lsbench.strategy import Emitted, GenerateRequest, Scored, ScoreWindow, Strategy
+from lsbench_strategies.relay import BorrowedRandomness, Relay
+
+_SCORED_ROWS = 512
+"""Tokens of a continuation scored in one pass: bounds the logits held, [rows, V]."""
+
+
+class TransformersGeneration(Strategy):
+    """A strategy whose tokens come out of ``generate``; a subclass says how it is to be called."""
+
+    lossless = True
+    own_draws: ClassVar[bool] = True
+    """Whether transformers draws sampled tokens itself, from its global random numbers (seeded by the
+    request and given back after every turn), or lsbench's ``Sampler`` does for it."""
+
+    def generate(self, session: Session, request: GenerateRequest) -> Iterator[Emitted]:
+        """Tokens as ``generate`` puts them out: one by one, or in blocks of accepted drafts."""
+        if request.max_new_tokens < 1:
+            return
+        model = self._model(session)
+        sampled = not request.sampling.greedy
+        call: dict[str, Any] = {"generation_config": self._config(model, request)}
+        if sampled and not self.own_draws:
+            call["logits_processor"] = [_Draws(Sampler(request.sampling, request.seed))]
+        device = session.stack.device
+        ids = torch.tensor([request.prompt_tokens], dtype=torch.int64, device=device)
+        randomness = BorrowedRandomness(request.seed, device) if sampled and self.own_draws else None
+        logging.getLogger("transformers.generation.utils").addFilter(_is_news)
+        mask = torch.ones_like(ids)
+        for tokens in Relay().run(
+            lambda relay: model.generate(ids, attention_mask=mask, streamer=relay, **call), randomness
+        ):
+            yield Emitted(tokens, None)
+
+    def score(self, session: Session, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
+        """One forward pass of the transformers model for each 512 tokens of the continuation."""
+        logprobs: list[float] = []
+        choices: list[int] = []
+        model: Any = session.model
+        for begin in range(0, len(window.continuation), _SCORED_ROWS):
+            part = window.continuation[begin : begin + _SCORED_ROWS]
+            tokens = (*window.context, *window.continuation[: begin + len(part)])
+            ids = torch.tensor([tokens], dtype=torch.int64, device=session.stack.device)
+            with torch.inference_mode():
+                # The last token is predicted, never run.
+                output = model(ids[:, :-1], use_cache=False, logits_to_keep=len(part))
+            logits: Tensor = output.logits[0]
+            precise = logits if logits.dtype == torch.float64 else logits.float()
+            wanted = ids[0, -len(part) :, None]
+            logprobs.extend(torch.log_softmax(precise, dim=-1).gather(-1, wanted)[:, 0].tolist())
+            if sampler is None:
+                choices.extend(logits.argmax(-1).tolist())
+            else:
+                choices.extend(sampler.choose(row) for row in logits)
+        return Scored(tuple(logprobs), tuple(choices), None)
+
+    def call_options(self) -> dict[str, Any]:
+        """Fields of transformers' ``GenerationConfig`` that make ``generate`` this method."""
+        return {}
+
+    def draft_options(self) -> dict[str, Any]:
+        """Fields that transformers reads off the drafting model's own configuration instead."""
+        return {}
+
+    def _model(self, session: Session) -> Any:
+        """The session's model under a configuration of ours.
+
+        What a checkpoint's ``generation_config.json`` says (a repetition penalty, a temperature) fills
+        every field that a call leaves open, and would make this another method. A shallow copy shares
+        every module and leaves the session's model as it is.
+        """
+        model: Any = copy.copy(session.model)
+        model.generation_config = type(model.generation_config)(**self.draft_options())
+        return model
+
+    def _config(self, model: Any, request: GenerateRequest) -> Any:
+        eos = list(request.stop_token_ids)
+        sampling = request.sampling
+        drawing: dict[str, Any] = {"do_sample": False}
+        if not sampling.greedy and self.own_draws:
+            drawing = {
+                "do_sample": True,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "top_k": sampling.top_k,
+            }
+        return type(model.generation_config)(
+            max_new_tokens=request.max_new_tokens,
+            eos_token_id=eos or None,
+            pad_token_id=eos[0] if eos else 0,
+            **drawing,
+            **self.call_options(),
+        )
+
+
+class _Draws:
+    """Draws the token with lsbench's sampler and leaves ``generate`` only that one to take.
+
+    So a sampled request draws what the engine's own loop would draw from the same logits.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores [1, V] to -inf everywhere but at the drawn token."""
+        token = self._sampler.choose(scores[0])
+        only = torch.full_like(scores, -torch.inf)
+        only[0, token] = 0.0
+        return only
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a warning of transformers says something: not that its drafting calls itself in an old way."""
+    return "together with generation-related" not in cast(str, record.msg)
