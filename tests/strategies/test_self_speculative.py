@@ -1,0 +1,295 @@
+"""self_speculative: its options, and the proof that under greedy decoding nothing but speed changes."""
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lsbench.engine import DecoderStack, Session
+from lsbench.execution.generation import generate
+from lsbench.spec import GenerateRequest, ScoreWindow, parse_strategy
+from lsbench.strategy import Preparation, Strategy
+from lsbench.strategy.registry import resolve
+
+LAYERS = 5
+LONGEST = 40
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "self_speculative",
+            "self_speculative:draft=static_exit,draft.exit_layer=3",
+            "self_speculative:adaptive=true,draft=static_exit,draft.exit_layer=3,draft.kv_fill=mask",
+            "self_speculative:draft=dynamic_skip,draft.skip_set=[2,4.attention],num_speculations=6",
+            "self_speculative:draft.max_skip_ratio=0.5,draft_stop=0.25",
+        ],
+    )
+    def test_a_label_is_read_back_as_the_same_choice(self, text: str) -> None:
+        choice = parse_strategy(text)
+        assert parse_strategy(choice.label) == choice
+        options = resolve(choice).options
+        assert resolve(parse_strategy(choice.label)).options == options
+
+    def test_the_drafts_options_reach_it(self) -> None:
+        options = resolve(
+            parse_strategy("self_speculative:draft=static_exit,draft.exit_layer=3,draft.kv_fill=mask")
+        ).options
+        assert options.draft.name == "static_exit"
+        made = options.draft.resolve()
+        assert (made.options.exit_layer, made.options.kv_fill) == (3, "mask")
+        assert str(options.draft) == "static_exit:exit_layer=3,kv_fill=mask"
+
+    def test_the_default_drafts_options_can_be_given_alone(self) -> None:
+        options = resolve(parse_strategy("self_speculative:draft.max_skip_ratio=0.3")).options
+        assert options.draft.resolve().options.max_skip_ratio == 0.3
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ("draft=static_exti", ("Unknown strategy 'static_exti'.", "Did you mean 'static_exit'?")),
+            ("draft=static_exit", ("--strategy self_speculative: draft.exit_layer is required",)),
+            (
+                "draft=static_exit,draft.exit_layr=3",
+                ("'self_speculative' has no option 'draft.exit_layr'.", "Did you mean 'draft.exit_layer'?"),
+            ),
+            (
+                "draft=static_exit,exit_layer=3",
+                ("no option 'exit_layer'.", "Did you mean 'draft.exit_layer'?"),
+            ),
+            ("draft=static_exit,draft.max_skip_ratio=0.3", ("no option 'draft.max_skip_ratio'.",)),
+            (
+                "draft=static_exit,draft.exit_layer=0",
+                ("self_speculative: draft.exit_layer must be a whole number of at least 1, not 0",),
+            ),
+            (
+                "draft=static_exit,draft.exit_layer=2,draft.kv_fill=mask2",
+                ("draft.kv_fill must be", "Did you mean mask?"),
+            ),
+            ("draft=static_exit,draft.exit_layer=9", ("exit_layer names layer 9", "its draft is refused")),
+            ("draft=3", ("draft must be the name of a strategy, not 3",)),
+            ("draft=self_speculative", ("draft=self_speculative decodes in a loop of its own",)),
+            ("num_speculations=0", ("num_speculations must be",)),
+            ("draft_stop=1", ("draft_stop must be",)),
+            ("adaptive=1", ("adaptive must be true or false, not 1",)),
+            ("num_speculation=3", ("Did you mean 'num_speculations'?",)),
+        ],
+    )
+    def test_what_is_wrong_is_said_by_the_name_that_was_written(
+        self, refusal, options: str, says: tuple[str, ...]
+    ) -> None:
+        message = refusal(f"self_speculative:{options}")
+        for words in says:
+            assert words in message
+
+    def test_nothing_of_it_is_given_without_effect(self, bench) -> None:
+        """Each option changes what is drafted."""
+
+        def drafts(options: str) -> list[int]:
+            run = bench.run(f"self_speculative:draft=static_exit,draft.exit_layer=4{options}", count=40)
+            return [e.drafted for e in run.emitted if e.drafted is not None]
+
+        plain = drafts("")
+        for options in (",num_speculations=2", ",draft_stop=0.9"):
+            assert drafts(options) != plain
+        deeper = bench.run("self_speculative:draft=static_exit,draft.exit_layer=5", count=40)
+        assert [e.drafted for e in deeper.emitted if e.drafted is not None] != plain
+
+
+def test_it_scores_as_the_full_model(bench) -> None:
+    window = ScoreWindow(context=(5, 17, 3), continuation=(44, 8, 21))
+    scores = [
+        bench.make(text).score(Session(bench.stack), window)
+        for text in ("autoregressive", "self_speculative:draft=static_exit,draft.exit_layer=1")
+    ]
+    assert scores[0] == scores[1]
+
+
+# -- identity with transformers -----------------------------------------------------------------------------
+
+
+class Subject:
+    """A tiny random model whose later layers change little, under the engine and under transformers."""
+
+    def __init__(self, tokenizer, seed: int, kept: float) -> None:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=24,
+            intermediate_size=48,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
+            initializer_range=0.4,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = LlamaForCausalLM(config).double().eval()
+            self.prompts = [
+                tuple(torch.randint(4, len(tokenizer), (length,)).tolist()) for length in (1, 2, 5, 11)
+            ]
+            calibration = tuple(tuple(row) for row in torch.randint(4, len(tokenizer), (4, 16)).tolist())
+        for layer in model.model.layers[2:]:
+            layer.self_attn.o_proj.weight.data *= kept
+            layer.mlp.down_proj.weight.data *= kept
+        self.theirs = copy.deepcopy(model)
+        self.stack = DecoderStack(model)
+        self.tokenizer = tokenizer
+        self.preparation = Preparation(self.stack, calibration)
+        self.strategy = cache(self._strategy)
+        self.reference = cache(self._reference)
+
+    def _strategy(self, text: str) -> Strategy:
+        strategy = resolve(parse_strategy(text))
+        strategy.check(LAYERS)
+        strategy.prepare(self.preparation)
+        return strategy
+
+    def _reference(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
+        ids = torch.tensor([prompt])
+        output = self.theirs.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=LONGEST, pad_token_id=0
+        )
+        return tuple(output[0, len(prompt) :].tolist())
+
+    def text(self, tokens: tuple[int, ...]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def expected(self, request: GenerateRequest) -> tuple[int, ...]:
+        """Transformers' tokens, up to the first after which a stop condition holds."""
+        output = self.reference(request.prompt_tokens)
+        for count in range(1, request.max_new_tokens + 1):
+            text = self.text(output[:count])
+            if output[count - 1] in request.stop_token_ids or any(s in text for s in request.stop_strings):
+                return output[:count]
+        return output[: request.max_new_tokens]
+
+
+@pytest.fixture(scope="module")
+def subjects(tiny_tokenizer) -> list[Subject]:
+    return [Subject(tiny_tokenizer, seed, kept) for seed, kept in ((1, 0.05), (2, 0.2), (3, 0.5))]
+
+
+FILLS = st.sampled_from(["recompute", "propagate", "mask"])
+STATIC = st.builds(
+    "draft=static_exit,draft.exit_layer={},draft.kv_fill={}".format, st.integers(1, LAYERS), FILLS
+)
+SKIPPING = st.builds(
+    "draft=dynamic_skip,draft.max_skip_ratio={},draft.granularity={},draft.difficulty={},draft.kv_fill={}".format,
+    st.sampled_from([0.3, 0.6]),
+    st.sampled_from(["layer", "sublayer"]),
+    st.sampled_from(["previous_entropy", "previous_margin", "prompt_perplexity"]),
+    FILLS,
+)
+CHOSEN = st.builds(
+    "draft=dynamic_skip,draft.skip_set={},draft.thresholds=[{}],draft.kv_fill={}".format,
+    st.sampled_from(["[2]", "[3,4]", "[1.attention]", "[5.attention,4.mlp]"]),
+    st.sampled_from([0.4, 0.8]),
+    FILLS,
+)
+EXITING = st.builds(
+    "draft=dynamic_exit,draft.confidence={},draft.min_layer={},draft.kv_fill={}".format,
+    st.sampled_from(
+        [
+            "softmax_max,draft.threshold=0.2",
+            "softmax_margin,draft.threshold=0.1",
+            "entropy,draft.threshold=0.4",
+            "hidden_cosine,draft.threshold=0.9",
+            "patience",
+        ]
+    ),
+    st.integers(1, LAYERS - 2),
+    FILLS,
+)
+DRAFTS = STATIC | SKIPPING | CHOSEN | EXITING | st.just("draft=autoregressive")
+
+
+@st.composite
+def cases(draw: st.DrawFn, subjects: list[Subject]) -> tuple[Subject, str, GenerateRequest]:
+    subject = draw(st.sampled_from(subjects))
+    prompt = draw(st.sampled_from(subject.prompts))
+    output = subject.reference(prompt)
+    options = f"{draw(DRAFTS)},num_speculations={draw(st.integers(1, 8))}"
+    options += draw(st.sampled_from(["", "", ",draft_stop=0.3", ",draft_stop=0.8"]))
+    options += draw(st.sampled_from(["", "", ",adaptive=true"]))
+    text = subject.text(output).replace("\ufffd", "")
+    stops: list[str] = []
+    if text and draw(st.booleans()):
+        begin = draw(st.integers(0, len(text) - 1))
+        stops.append(text[begin : begin + draw(st.integers(1, 4))])
+    ends = draw(st.lists(st.sampled_from(output), max_size=2)) if draw(st.booleans()) else []
+    request = GenerateRequest(
+        task="t",
+        doc_id=0,
+        arguments_sha256="",
+        prompt="",
+        prompt_tokens=prompt,
+        max_new_tokens=draw(st.integers(1, 18)),
+        stop_strings=tuple(stops),
+        stop_token_ids=tuple(ends),
+    )
+    return subject, f"self_speculative:{options}", request
+
+
+def check(case: tuple[Subject, str, GenerateRequest]) -> tuple[int, int]:
+    """Drafted and taken tokens of a case that held."""
+    subject, text, request = case
+    made = generate(subject.stack, subject.tokenizer, subject.strategy(text), request)
+    assert made.token_ids == subject.expected(request)
+    assert made.layers_run == (float(LAYERS),) * len(made.token_ids)
+    assert made.drafted is None or 0 <= made.accepted <= made.drafted
+    # Each pass gives the drafts that were taken and one token more, unless a stop cuts that off.
+    if made.drafted is not None:
+        decoded = len(made.token_ids) - 1 - made.accepted
+        assert made.verify_passes - 1 <= decoded <= made.verify_passes
+    return made.drafted or 0, made.accepted or 0
+
+
+RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+@pytest.mark.usefixtures("one_thread")
+@settings(max_examples=50, deadline=None, suppress_health_check=RELAXED)
+@given(st.data())
+def test_greedily_it_is_token_identical_to_transformers(subjects: list[Subject], data: st.DataObject) -> None:
+    check(data.draw(cases(subjects)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+@settings(max_examples=2000, deadline=None, suppress_health_check=RELAXED)
+@given(st.data())
+def test_greedily_it_is_token_identical_to_transformers_over_thousands(
+    subjects: list[Subject], data: st.DataObject
+) -> None:
+    check(data.draw(cases(subjects)))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_models_of_the_proof_do_take_drafts_and_refuse_some(subjects: list[Subject]) -> None:
+    """Where none or all are taken, identity would say little."""
+    for subject in subjects:
+        for draft in ("draft=static_exit,draft.exit_layer=3", "draft=dynamic_skip,draft.max_skip_ratio=0.6"):
+            drafted = accepted = 0
+            for prompt in subject.prompts:
+                request = GenerateRequest(
+                    task="t",
+                    doc_id=0,
+                    arguments_sha256="",
+                    prompt="",
+                    prompt_tokens=prompt,
+                    max_new_tokens=40,
+                )
+                counts = check((subject, f"self_speculative:{draft},num_speculations=5", request))
+                drafted, accepted = drafted + counts[0], accepted + counts[1]
+            assert accepted >= 0.1 * drafted
+    assert accepted < drafted
