@@ -12,13 +12,15 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import zip_longest
+from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from lsbench.catalog import prepare_data, resolve_model
 from lsbench.engine import Session
-from lsbench.engine.loading import load_stack, load_tokenizer
+from lsbench.engine.loading import load_stack, load_tokenizer, model_facts
 from lsbench.measurement.statistics import speedup_interval, verdict
 from lsbench.spec import GenerateRequest, StrategyChoice
 from lsbench.store.machine import hardware, load_average, versions
@@ -27,9 +29,10 @@ from lsbench.strategy.registry import resolve
 Decode = Callable[[list[int], int], list[int]]
 
 
-def ours(path: object, dtype: str) -> Decode:
+def ours(path: Path, dtype: str) -> Decode:
     """Greedy decoding by the ``autoregressive`` strategy."""
     stack = load_stack(path, dtype, "cpu")
+    ends = model_facts(path).eos_token_ids
     strategy = resolve(StrategyChoice(name="autoregressive"))
 
     def decode(prompt: list[int], tokens: int) -> list[int]:
@@ -42,12 +45,17 @@ def ours(path: object, dtype: str) -> Decode:
             max_new_tokens=tokens,
         )
         session = Session(stack, capacity=len(prompt) + tokens)
-        return [token for emitted in strategy.generate(session, request) for token in emitted.tokens]
+        output: list[int] = []
+        for emitted in strategy.generate(session, request):
+            output.extend(emitted.tokens)
+            if output[-1] in ends:
+                break
+        return output
 
     return decode
 
 
-def theirs(path: object, dtype: str) -> Decode:
+def theirs(path: Path, dtype: str) -> Decode:
     """Greedy decoding by transformers."""
     model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
 
@@ -58,7 +66,6 @@ def theirs(path: object, dtype: str) -> Decode:
                 ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,
-                min_new_tokens=tokens,
                 max_new_tokens=tokens,
                 pad_token_id=0,
             )
@@ -88,6 +95,7 @@ def main() -> None:
     for decode in sides:
         decode(prompts[0], 8)
     seconds: list[list[float]] = [[], []]
+    tokens: list[list[float]] = [[], []]
     differing = 0
     for number, prompt in enumerate(prompts):
         outputs: dict[int, list[int]] = {}
@@ -97,13 +105,14 @@ def main() -> None:
             seconds[side].append(time.perf_counter() - begin)
         if outputs[0] != outputs[1]:
             differing += 1
-            where = next(i for i, (a, b) in enumerate(zip(outputs[0], outputs[1], strict=True)) if a != b)
+            where = next(i for i, (a, b) in enumerate(zip_longest(outputs[0], outputs[1])) if a != b)
             print(f"  prompt {number} differs from token {where} on")
-    tokens = [float(options.tokens)] * len(prompts)
-    interval = speedup_interval(seconds[0], tokens, seconds[1], tokens)
-    per_second = [sum(tokens) / sum(side) for side in seconds]
+        for side in (0, 1):
+            tokens[side].append(float(len(outputs[side])))
+    interval = speedup_interval(seconds[0], tokens[0], seconds[1], tokens[1])
+    per_second = [sum(tokens[side]) / sum(seconds[side]) for side in (0, 1)]
     shown = "no interval" if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
-    print(f"identical: {len(prompts) - differing} of {len(prompts)} prompts, {options.tokens} tokens each")
+    print(f"identical: {len(prompts) - differing} of {len(prompts)} prompts, at most {options.tokens} tokens each")
     print(f"transformers {per_second[0]:.1f} tokens/s, lsbench {per_second[1]:.1f} tokens/s (prefill included)")
     print(f"lsbench / transformers: {per_second[1] / per_second[0]:.3f}, {shown}: {verdict(interval)}")
 
