@@ -35,7 +35,7 @@ def test_slower_on_a_task_that_cannot_tell(metrics_of, slower):
         ),
         (
             Speedup(value=1.3, ci95=None, verdict="no significant difference"),
-            "no significant difference in speed, 1.30× without an interval (1 prompt only);",
+            "1.30× over 1 prompt, too few to say faster or slower;",
         ),
         (None, "speed not comparable (no prompt was timed under both in one process);"),
     ],

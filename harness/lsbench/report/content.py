@@ -130,7 +130,8 @@ def _speedup(strategy: StrategyMetrics) -> Cell:
     if strategy.speed is None or strategy.speed.speedup is None:
         return _NONE
     speedup = strategy.speed.speedup
-    return Cell((figures.ratio(speedup.value, speedup.ci95), speedup.verdict), speed_tone(strategy))
+    said = speedup.verdict if speedup.ci95 is not None else "too few prompts to tell"
+    return Cell((figures.ratio(speedup.value, speedup.ci95), said), speed_tone(strategy))
 
 
 def _end_to_end(strategy: StrategyMetrics) -> Cell:

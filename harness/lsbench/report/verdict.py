@@ -58,14 +58,15 @@ def _speed(strategy: StrategyMetrics, baseline: BaselineMetrics) -> str:
     if speed.speedup is None:
         return "speed not comparable (no prompt was timed under both in one process)"
     speedup = speed.speedup
+    if speedup.ci95 is None:
+        prompts = _count(speed.pairs, "prompt")
+        return f"{figures.ratio(speedup.value, None)} over {prompts}, too few to say faster or slower"
     words = {
         "faster": "faster here",
         "slower": "slower here",
         "no significant difference": "no significant difference in speed",
     }[speedup.verdict]
     text = f"{words}, {figures.ratio(speedup.value, speedup.ci95)}"
-    if speedup.ci95 is None:
-        text += f" without an interval ({_count(speed.pairs, 'prompt')} only)"
     if baseline.noise is not None and baseline.noise > NOISY and abs(speedup.value - 1) <= baseline.noise:
         text += ", which is within this noisy machine's own swing"
     return text
