@@ -12,8 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lsbench.errors import EXIT_DONE, EXIT_SAMPLES_FAILED, BadInput, Interrupted, LsbenchError, unknown
+from lsbench.errors import (
+    EXIT_CLAIM_FAILED,
+    EXIT_DONE,
+    EXIT_SAMPLES_FAILED,
+    BadInput,
+    Interrupted,
+    LsbenchError,
+    unknown,
+)
 from lsbench.metrics import Metrics, Status
+from lsbench.records import UNTIMED
 from lsbench.spec import GenerateRequest, RunSpec, StrategyChoice
 
 if TYPE_CHECKING:
@@ -66,7 +75,7 @@ class RunOutcome:
     Attributes:
         folder: where its results are.
         metrics: what it concludes.
-        exit_code: 0, or 4 when some samples failed.
+        exit_code: 0; 3 when a lossless strategy was not; 4 when some samples failed.
     """
 
     folder: RunFolder
@@ -214,7 +223,7 @@ def conclude(
     folder.write_metrics(metrics)
     folder.update_manifest(status=status)
     write_reports(folder)
-    return RunOutcome(folder, metrics, EXIT_SAMPLES_FAILED if failed else EXIT_DONE)
+    return RunOutcome(folder, metrics, _exit_code(metrics, failed))
 
 
 def rescore(folder: RunFolder, view: View) -> RunOutcome:
@@ -254,6 +263,13 @@ def reread(folder: RunFolder) -> RunOutcome:
     return RunOutcome(folder, metrics, EXIT_DONE)
 
 
+def _exit_code(metrics: Metrics, failed: bool) -> int:
+    """A claim that failed weighs more than samples that did."""
+    if any(strategy.parity is not None and strategy.parity.violations for strategy in metrics.strategies):
+        return EXIT_CLAIM_FAILED
+    return EXIT_SAMPLES_FAILED if failed else EXIT_DONE
+
+
 def _baseline(name: str) -> Contender:
     """What everything is compared with, and so must give the full model's own output."""
     from lsbench.execution.worker import Contender
@@ -290,7 +306,7 @@ def _execute(
     finished, attempts = folder.finished(), folder.attempts()
     for record in records:
         worker.remember(record)
-    view.start(len(requests.requests) * len(contenders), sum(key.kind != "fidelity" for key in finished))
+    view.start(len(requests.requests) * len(contenders), sum(key.kind not in UNTIMED for key in finished))
     pairs: dict[str, list[Pair]] = {
         contender.label: list(comparable_in_time(pair_up(records, spec.baseline, contender.label)).pairs)
         for contender in contenders[1:]
@@ -300,7 +316,7 @@ def _execute(
         for record in worker.run(request, turn, finished, attempts):
             folder.append(record)
             fresh.append(record)
-            if record.kind == "fidelity":
+            if record.kind in UNTIMED:
                 continue
             known = pairs.get(record.label, [])
             view.request_done(

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 SCHEMA = 1
+UNTIMED = frozenset({"fidelity", "parity"})
+"""Kinds of records that follow from others of the same request and are no request of their own."""
 
 StopReason = Literal["stop_string", "eos", "max_new_tokens", "context_full"]
 
@@ -31,7 +33,8 @@ class SampleRecord(BaseModel):
 
     ``kind`` says which fields carry a value: ``generate`` has tokens and timings; ``score`` has
     ``logprob`` and ``is_greedy``; ``fidelity`` has ``agreement`` (the strategy's own choice against
-    the baseline's output, never timed).
+    the baseline's output); ``parity`` has ``first_difference`` and, where it is not None, ``margin`` and
+    ``noise`` (a greedy output that claims to be the baseline's own). The last two are never timed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +50,7 @@ class SampleRecord(BaseModel):
     doc_id: int
     idx: int = 0
     repeat: int = 0
-    kind: Literal["generate", "score", "fidelity"]
+    kind: Literal["generate", "score", "fidelity", "parity"]
     arguments_sha256: str
     prompt: str
     prompt_tokens: int
@@ -73,6 +76,14 @@ class SampleRecord(BaseModel):
     """Whether every token of the continuation is the most likely one."""
     agreement: tuple[bool, ...] | None = None
     """For each token of the baseline's output: would this strategy have chosen it too?"""
+    first_difference: int | None = None
+    """Index into ``token_ids`` of the first one that is not the baseline's; None when all are."""
+    margin: float | None = None
+    """By how much the less likely of the two tokens there falls short of the full model's largest logit,
+    computed in float32 or better; None where one output ends before the other."""
+    noise: float | None = None
+    """The largest such shortfall that rounding explains: twice the largest error of any logit there, over
+    several computations in the run's own precision."""
     peak_bytes: int | None = None
     """Peak memory while the request ran: resident set on CPU, allocated on CUDA."""
     kv_bytes: int | None = None

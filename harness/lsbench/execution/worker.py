@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from lsbench.engine import Sampler, Session
 from lsbench.errors import BadInput, LsbenchError
 from lsbench.execution.generation import BrokenStrategy, Generation, generate
+from lsbench.execution.recheck import Comparison, compare
 from lsbench.records import SCHEMA, RecordKey, SampleRecord
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
 from lsbench.strategy import Preparation, Scored, Strategy
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from lsbench.engine.stack import DecoderStack
 
-Kind = Literal["generate", "score", "fidelity"]
+Kind = Literal["generate", "score", "fidelity", "parity"]
 
 _WARMUP_TOKENS = 16
 _MOST_LIKELY = 1e-4
@@ -70,6 +71,8 @@ class Worker:
         self._baseline = baseline
         self._contenders = (baseline, *others)
         self._segment = segment
+        self._compared = {baseline.label, *(other.label for other in others if other.strategy.lossless)}
+        """Whose outputs are compared token by token."""
         self._outputs: dict[RecordKey, tuple[int, ...]] = {}
 
     def prepare(self) -> None:
@@ -97,9 +100,9 @@ class Worker:
                     self._generate(contender.strategy, short)
 
     def remember(self, record: SampleRecord) -> None:
-        """Take the baseline's output from an earlier process of the run, for fidelity."""
+        """Take an output that fidelity or parity looks at, from an earlier process of the run too."""
         if (
-            record.label == self._baseline.label
+            record.label in self._compared
             and record.kind == "generate"
             and record.token_ids is not None
         ):
@@ -117,8 +120,8 @@ class Worker:
             attempts: the last failed attempt at a request, where there was one.
 
         Yields:
-            a record for each contender, then the untimed fidelity of each strategy. A failure is a
-            record with an error.
+            a record for each contender, then the untimed fidelity of each strategy, and parity where the
+            outputs are greedy and the strategy claims to be lossless. A failure is a record with an error.
         """
         order = self._contenders if turn % 2 == 0 else self._contenders[::-1]
         for contender in order:
@@ -132,9 +135,16 @@ class Worker:
         if _key(self._baseline, request, "generate") not in self._outputs:
             return
         for contender in self._contenders[1:]:
-            key = _key(contender, request, "fidelity")
-            if key not in finished:
-                yield self._record(contender, request, "fidelity", attempts.get(key, 0) + 1)
+            for kind in self._looks(contender, request):
+                key = _key(contender, request, kind)
+                if key not in finished:
+                    yield self._record(contender, request, kind, attempts.get(key, 0) + 1)
+
+    def _looks(self, contender: Contender, request: GenerateRequest) -> Iterator[Kind]:
+        """How a strategy's output is looked at beside the baseline's, which is there."""
+        yield "fidelity"
+        if request.sampling.greedy and _key(contender, request, "generate") in self._outputs:
+            yield "parity"
 
     def _record(self, contender: Contender, request: Request, kind: Kind, attempt: int) -> SampleRecord:
         line = partial(
@@ -160,6 +170,8 @@ class Worker:
                 return line(logprob=logprob, is_greedy=is_greedy)
             if kind == "fidelity":
                 return line(agreement=self._agreement(contender.strategy, request))
+            if kind == "parity":
+                return line(**vars(self._comparison(contender, request)))
             return line(**vars(self._generate(contender.strategy, request)))
         except Exception as error:  # one request's failure is recorded, and the run goes on
             return line(error=_reason(error))
@@ -183,6 +195,12 @@ class Worker:
         sampler = None if request.sampling.greedy else Sampler(request.sampling, request.seed)
         scored = self._scored(strategy, window, sampler)
         return tuple(chosen == token for chosen, token in zip(scored.choices, output, strict=True))
+
+    def _comparison(self, contender: Contender, request: GenerateRequest) -> Comparison:
+        baseline, own = (
+            self._outputs[_key(each, request, "generate")] for each in (self._baseline, contender)
+        )
+        return compare(self._stack, request.prompt_tokens, baseline, own)
 
     def _scored(self, strategy: Strategy, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
         session = Session(self._stack, capacity=len(window.context) + len(window.continuation))

@@ -10,6 +10,7 @@ from lsbench.measurement import notes
 from lsbench.measurement.depth import depth, memory, speculation
 from lsbench.measurement.fidelity import fidelity
 from lsbench.measurement.pairing import Pairing, comparable_in_time, generations, pair_up
+from lsbench.measurement.parity import about_parity, parity
 from lsbench.measurement.quality import Scored, task_scores
 from lsbench.measurement.timing import noise, percentiles, speedups, token_count, tokens_per_second, tpot
 from lsbench.metrics import BaselineMetrics, Metrics, ModelInfo, Speed, Status, StrategyMetrics, TaskScores
@@ -98,6 +99,7 @@ def summarise(
         claims = lossless.get(choice.label, False)
         metrics, left_out = _strategy(context, choice, records, claims, scored)
         strategies.append(metrics)
+        said += about_parity(records, choice.label)
         said += notes.about_pairs(choice.label, metrics.speed, left_out)
         said += notes.about_failures([r for r in records if r.label == choice.label], choice.label)
         said += notes.about_tasks(choice.label, metrics.tasks, baseline.tasks, metrics.fidelity)
@@ -143,7 +145,7 @@ def _strategy(
         depth=depth(written, context.model.num_layers),
         fidelity=fidelity(pairing.pairs, records, label),
         speculation=speculation(written),
-        parity=None,
+        parity=parity(records, label),
         ceiling=None,
         memory=memory(ours),
     )
