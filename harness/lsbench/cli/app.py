@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import lsbench
+from lsbench.cli.check_strategy import check_strategy
 from lsbench.cli.listing import ls
 from lsbench.cli.report import report
 from lsbench.cli.run import run
@@ -38,10 +39,11 @@ def _root(
 
 app.command()(run)
 app.command()(report)
+app.command("check-strategy")(check_strategy)
 app.add_typer(ls, name="ls")
 
-_COMMANDS = ("run", "report", "ls", "strategies", "tasks", "models", "runs")
-_KNOWN = "Known: run, report, ls"
+_COMMANDS = ("run", "report", "check-strategy", "ls", "strategies", "tasks", "models", "runs")
+_KNOWN = "Known: run, report, check-strategy, ls"
 
 
 def explain(error: Exception) -> str:

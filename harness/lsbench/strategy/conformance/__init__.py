@@ -9,6 +9,7 @@ def test_keeps_the_contract():
 
 from lsbench.strategy.conformance.bench import Bench, random_bench
 from lsbench.strategy.conformance.kit import check_strategy
+from lsbench.strategy.conformance.real_model import real_bench
 from lsbench.strategy.conformance.result import CheckResult, Report
 
-__all__ = ["Bench", "CheckResult", "Report", "check_strategy", "random_bench"]
+__all__ = ["Bench", "CheckResult", "Report", "check_strategy", "random_bench", "real_bench"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,13 +13,12 @@ from lsbench.engine import DecoderStack
 from lsbench.engine.random_model import random_stack
 from lsbench.spec import GenerateRequest, Sampling, StrategyChoice
 from lsbench.strategy import Preparation, Strategy
+from lsbench.strategy.conformance.choices import changed
+from lsbench.strategy.registry import resolve
 
 TINY_LAYERS = 4
 _TINY_TOKENS = 24
 _GREEDY = Sampling()
-
-Make = Callable[[StrategyChoice], Strategy]
-"""Makes a strategy of a choice, options checked; ``registry.resolve`` is one."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,10 @@ class Bench:
     Attributes:
         description: the model, in words.
         stack: in float64, where ties are ties and nothing else is.
-        prompts: token ids of prompts, none empty; the first few serve checks that run often.
+        prompts: token ids of at least four prompts, none empty; the first serve checks that run often.
         calibration_prompts: what strategies may calibrate on.
         max_new_tokens: decoded after each prompt.
+        draws: sequences drawn to test a distribution.
         tiny: whether a step takes a millisecond or so.
     """
 
@@ -40,6 +40,7 @@ class Bench:
     prompts: tuple[tuple[int, ...], ...]
     calibration_prompts: tuple[tuple[int, ...], ...]
     max_new_tokens: int = _TINY_TOKENS
+    draws: int = 400
     tiny: bool = False
 
     @cached_property
@@ -70,17 +71,21 @@ class Bench:
 
 
 def random_bench(num_layers: int = TINY_LAYERS, vocabulary_size: int = 61) -> Bench:
-    """A random Llama and prompts for it: random ones, ones that repeat themselves, and one of one token."""
+    """A random Llama and prompts for it.
+
+    Some are random, some repeat themselves, some are of three different tokens, so that every few of them
+    came before but went on otherwise, and one is of a single token.
+    """
     generator = torch.Generator().manual_seed(1)
 
-    def draw(length: int) -> tuple[int, ...]:
-        ids = torch.randint(vocabulary_size, (length,), generator=generator)
+    def draw(length: int, different: int = vocabulary_size) -> tuple[int, ...]:
+        ids = torch.randint(different, (length,), generator=generator)
         return tuple(int(token) for token in ids)
 
     prompts: list[tuple[int, ...]] = []
-    for length in (9, 5, 16, 3, 12, 7, 21, 4):
+    for length in (9, 5, 16, 3, 12, 7):
         phrase = draw(length)
-        prompts += [phrase, phrase * 3 + phrase[: length // 2]]
+        prompts += [phrase, phrase * 3 + phrase[: length // 2], draw(5 * length, 3)]
     prompts.append(draw(1))
     return Bench(
         f"a random Llama of {num_layers} layers in float64",
@@ -96,31 +101,37 @@ class Subject:
     """The strategy under test.
 
     Attributes:
-        choice: its name and the options it is checked with; required ones that were not given are filled in.
+        choice: its name and the options it is checked with, every required one among them.
         strategy: its class.
-        make_unprepared: makes it.
         bench: what it is tried on.
     """
 
     choice: StrategyChoice
     strategy: type[Strategy]
-    make_unprepared: Make
     bench: Bench
 
-    def make(self, changed: Mapping[str, JsonValue] | None = None, bench: Bench | None = None) -> Strategy:
+    def make(self, changes: Mapping[str, JsonValue] | None = None, bench: Bench | None = None) -> Strategy:
         """A new strategy, checked against the model and prepared.
 
         Args:
-            changed: options that differ from ``choice``.
+            changes: options that differ from ``choice``.
             bench: instead of the subject's own.
 
         Raises:
             BadInput: options that the strategy or the model refuses.
         """
         bench = bench or self.bench
-        made = self.make_unprepared(
-            self.choice.model_copy(update={"options": {**self.choice.options, **(changed or {})}})
-        )
+        made = self.make_unprepared(changes or {})
         made.check(bench.stack.num_layers)
+        made.check_model(bench.stack.model.config.model_type)
         made.prepare(bench.preparation)
         return made
+
+    def make_unprepared(self, changes: Mapping[str, JsonValue]) -> Strategy:
+        """The strategy before it has seen a model.
+
+        Raises:
+            BadInput: options that it refuses.
+        """
+        name, layers = self.choice.name, self.bench.stack.num_layers
+        return resolve(StrategyChoice(name=name, options=changed(name, self.choice.options, changes, layers)))

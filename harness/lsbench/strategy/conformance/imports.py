@@ -85,7 +85,7 @@ def _is_public(module: str, name: str) -> bool:
     home = import_module(module)
     listed: list[str] | None = getattr(home, "__all__", None)
     if listed is not None:
-        return name in listed
+        return name in listed or name == "*"
     return not name.startswith("_") and getattr(getattr(home, name, None), "__module__", module) == module
 
 

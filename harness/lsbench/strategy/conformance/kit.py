@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from pydantic import JsonValue
 
-from lsbench.errors import BadInput
+from lsbench.errors import unknown
 from lsbench.spec import StrategyChoice, parse_strategy
 from lsbench.strategy.conformance import imports, limits, lossless, options, repeating, scoring
 from lsbench.strategy.conformance.bench import Bench, Subject, random_bench
+from lsbench.strategy.conformance.choices import complete
 from lsbench.strategy.conformance.result import CheckResult, Failed, NotApplicable, Report, Status
-from lsbench.strategy.conformance.values import other_values
-from lsbench.strategy.options import StrategyOptions
-from lsbench.strategy.registry import load_strategy, resolve
+from lsbench.strategy.registry import load_strategy
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,17 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check_strategy(
-    strategy: str, bench: Bench | None = None, on_result: Callable[[CheckResult], None] | None = None
+    strategy: str,
+    bench: Bench | None = None,
+    only: Collection[str] = (),
+    on_result: Callable[[CheckResult], None] | None = None,
 ) -> Report:
     """Check an installed strategy against all that the contract says.
 
     Args:
         strategy: ``NAME`` or ``NAME:key=value,...``, as ``--strategy`` takes it.
         bench: what to run it on; None is a small random model, which takes seconds.
+        only: names of the checks to make (as in the report); none means all of them.
         on_result: called after each check.
 
     Returns:
@@ -68,20 +70,26 @@ def check_strategy(
     Raises:
         BadInput: an unknown name, or options that the strategy or the model refuses.
     """
+    names = [check.name for check in CHECKS]
+    for name in only:
+        if name not in names:
+            raise unknown("check", name, names)
     bench = bench or random_bench()
     subject = _subject(parse_strategy(strategy), bench)
     results: list[CheckResult] = []
     with _threads_for(bench):
         subject.make()  # options that the model refuses are told as such, once
-        for result in _run(subject):
+        for result in _run(subject, only):
             results.append(result)
             if on_result is not None:
                 on_result(result)
     return Report(subject.choice.label, bench.description, tuple(results))
 
 
-def _run(subject: Subject) -> Iterator[CheckResult]:
+def _run(subject: Subject, only: Collection[str]) -> Iterator[CheckResult]:
     for check in CHECKS:
+        if only and check.name not in only:
+            continue
         begin = time.perf_counter()
         status: Status
         try:
@@ -97,23 +105,8 @@ def _run(subject: Subject) -> Iterator[CheckResult]:
 
 
 def _subject(choice: StrategyChoice, bench: Bench) -> Subject:
-    strategy = load_strategy(choice.name)
-    filled = dict(choice.options)
-    for name, field in strategy.Options.model_fields.items():
-        if field.is_required() and name not in filled:
-            filled[name] = _some_value(choice.name, strategy.Options, name, bench)
-    return Subject(StrategyChoice(name=choice.name, options=filled), strategy, resolve, bench)
-
-
-def _some_value(strategy: str, model: type[StrategyOptions], name: str, bench: Bench) -> JsonValue:
-    """A value for a required option that was not given: the middle one of those worth trying."""
-    values = other_values(model, name, bench.stack.num_layers)
-    if not values:
-        raise BadInput(
-            f"Strategy {strategy!r} requires {name}, and declares neither a search space nor examples to "
-            f"choose from; give one, such as {strategy}:{name}=VALUE"
-        )
-    return values[len(values) // 2]
+    options = complete(choice.name, choice.options, bench.stack.num_layers)
+    return Subject(StrategyChoice(name=choice.name, options=options), load_strategy(choice.name), bench)
 
 
 @contextmanager

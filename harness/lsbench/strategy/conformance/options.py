@@ -15,6 +15,7 @@ from lsbench.strategy.conformance.observation import full_model, observe, score
 from lsbench.strategy.conformance.result import Failed, NotApplicable
 from lsbench.strategy.conformance.values import other_values, out_of_bounds, searched, wrong_types
 from lsbench.strategy.options import StrategyOptions, StrategyReference
+from lsbench.strategy.registry import resolve
 
 Options = Mapping[str, JsonValue]
 
@@ -32,7 +33,7 @@ def read_back(subject: Subject) -> str:
         if options is None:
             continue
         written = StrategyChoice(name=subject.choice.name, options=_as_given(options))
-        again = subject.make_unprepared(parse_strategy(written.label)).options
+        again = resolve(parse_strategy(written.label)).options
         if again != options:
             raise Failed(f"{written.label!r} reads back as {again}, and was {options}")
         count += 1
@@ -137,9 +138,8 @@ def _settings(subject: Subject, but: str) -> Iterator[Options]:
 
 def _accepted(subject: Subject, changed: Options) -> StrategyOptions | None:
     """The options as the strategy holds them, or None when they are refused."""
-    choice = subject.choice.model_copy(update={"options": {**subject.choice.options, **changed}})
     try:
-        return subject.make_unprepared(choice).options
+        return subject.make_unprepared(changed).options
     except BadInput:
         return None
 
@@ -166,7 +166,8 @@ class _Probes:
         self._requests = (
             bench.request(0, max_new_tokens=tokens),
             bench.request(1, max_new_tokens=tokens),
-            bench.request(2 % len(bench.prompts), Sampling(temperature=0.8), seed=5, max_new_tokens=tokens),
+            bench.request(2, max_new_tokens=tokens),
+            bench.request(2, Sampling(temperature=0.8), seed=5, max_new_tokens=tokens),
         )
         continuation = full_model(bench.stack, self._requests[0])
         self._window = ScoreWindow(context=bench.prompts[0], continuation=continuation)

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
 from lsbench.strategy.options import Choice, FloatRange, IntRange, SearchSpace, StrategyOptions
+from lsbench.strategy.registry import strategy_names
 
 _FEW = 8
 """A range of so few whole numbers is tried number by number."""
@@ -28,6 +29,8 @@ def other_values(model: type[StrategyOptions], name: str, num_layers: int) -> tu
     space = model.search_spaces().get(name)
     if space is not None:
         found += searched(space, num_layers)
+    if name in model.reference_fields():
+        found += strategy_names()
     for argument in _alternatives(field.annotation):
         found += _of_type(argument, field)
     return _distinct(found)

@@ -1,0 +1,112 @@
+"""``lsbench check-strategy``: the conformance kit as a checklist."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lsbench.strategy.conformance import Bench, CheckResult, Report
+
+_SCHEMA = 1
+
+
+def check_strategy(
+    strategy: Annotated[
+        str, typer.Argument(metavar="NAME[:key=value,...]", help="As --strategy of `lsbench run` takes it.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Check on this model, in float64 [a small random one: seconds]."),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Hub revision.")] = None,
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="Of the model: auto, cpu, cuda, cuda:N.")
+    ] = "auto",
+    json_: Annotated[
+        bool, typer.Option("--json", help="The report as JSON on stdout, all else on stderr.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only what failed.")] = False,
+) -> int:
+    """Prove that a strategy keeps the contract: options, seeds, limits, scores, losslessness."""
+    from rich.console import Console
+
+    from lsbench.errors import EXIT_CLAIM_FAILED, EXIT_DONE, BadInput
+    from lsbench.spec import parse_strategy
+    from lsbench.strategy import conformance
+    from lsbench.strategy.registry import load_strategy
+
+    load_strategy(parse_strategy(strategy).name)  # an unknown name is told before a model is loaded
+    if model is None and revision is not None:
+        raise BadInput(f"--revision {revision!r} is a hub model's; give --model too")
+    # A plugin may print what it likes: standard output is the report's.
+    console = Console(file=sys.stderr if json_ else sys.stdout, highlight=False)
+
+    def show(result: CheckResult) -> None:
+        if not quiet or result.status == "failed":
+            _show(console, result)
+
+    with redirect_stdout(sys.stderr):
+        bench = conformance.random_bench() if model is None else _bench(model, revision, device, quiet)
+        report = conformance.check_strategy(strategy, bench, on_result=show)
+    if json_:
+        print(_as_json(report))
+    if not quiet:
+        _conclude(console, report)
+    return EXIT_DONE if report.ok else EXIT_CLAIM_FAILED
+
+
+def _bench(model: str, revision: str | None, device: str, quiet: bool) -> Bench:
+    from lsbench.catalog import resolve_model
+    from lsbench.report.live import LiveView
+    from lsbench.strategy.conformance import real_bench
+
+    with LiveView(quiet=quiet) as view:
+        source = resolve_model(model, revision, view)
+        view.stage(f"Loading {source.id} in float64")
+        return real_bench(source.path, source.id, device)
+
+
+def _show(console: Console, result: CheckResult) -> None:
+    """One line of the checklist, details beneath where something failed."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    mark, style = {"held": ("✓", "green"), "failed": ("✗", "red"), "not applicable": ("–", "dim")}[
+        result.status
+    ]
+    line = Text.assemble((f"{mark} ", style), (result.name, "bold"), "  ")
+    if result.status == "failed":
+        console.print(line)
+        console.print(Padding(Text(f"{result.claim}\nSeen: {result.detail}"), (0, 0, 0, 4)))
+    else:
+        console.print(line.append(result.detail, "dim"))
+
+
+def _conclude(console: Console, report: Report) -> None:
+    from rich.text import Text
+
+    counted = [
+        f"{sum(result.status == status for result in report.results)} {status}"
+        for status in ("held", "failed", "not applicable")
+    ]
+    seconds = sum(result.seconds for result in report.results)
+    console.print(Text(f"{report.strategy} on {report.model}: {', '.join(counted)}, in {seconds:.0f} s"))
+
+
+def _as_json(report: Report) -> str:
+    content = {
+        "schema": _SCHEMA,
+        "strategy": report.strategy,
+        "model": report.model,
+        "ok": report.ok,
+        "results": [asdict(result) for result in report.results],
+    }
+    return json.dumps(content, indent=1)
