@@ -258,7 +258,7 @@ RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthChec
 
 
 @pytest.mark.usefixtures("one_thread")
-@settings(max_examples=50, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=40, deadline=None, suppress_health_check=RELAXED)
 @given(st.data())
 def test_greedily_it_is_token_identical_to_transformers(subjects: list[Subject], data: st.DataObject) -> None:
     check(data.draw(cases(subjects)))
@@ -266,7 +266,7 @@ def test_greedily_it_is_token_identical_to_transformers(subjects: list[Subject],
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-@settings(max_examples=2000, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=1500, deadline=None, suppress_health_check=RELAXED)
 @given(st.data())
 def test_greedily_it_is_token_identical_to_transformers_over_thousands(
     subjects: list[Subject], data: st.DataObject

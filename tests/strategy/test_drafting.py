@@ -35,7 +35,7 @@ def tokens_of(emitted: list[Emitted]) -> list[int]:
 @pytest.fixture(scope="module")
 def greedy(stack: DecoderStack) -> list[int]:
     """What the full model says, token by token."""
-    return tokens_of(list(decode(Session(stack), request_for(150), FULL)))
+    return tokens_of(list(decode(Session(stack), request_for(120), FULL)))
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ class Alternating(DepthPolicy):
 def test_depths_that_differ_from_token_to_token_change_nothing(stack, greedy, fill, depths) -> None:
     """A position that rode along to full depth is exact, but was predicted from before it was."""
     plans = [DepthPlan.exit_at(LAYERS, depth, fill) for depth in depths]
-    for count in (1, 2, 3, 5):
+    for count in (1, 3):
         session = Session(stack)
         emitted = list(speculate(session, request_for(24), PolicyDraft(Alternating(plans)), count))
         assert tokens_of(emitted) == greedy[:24]
@@ -304,8 +304,8 @@ def test_adapting_takes_about_as_long_as_the_best_fixed_number(
     def took(count: int, adaptive: bool) -> float:
         Clockwork.now = 0.0
         draft = Sometimes(greedy, chance, price)
-        emitted = list(speculate(Costly(stack), request_for(140), draft, count, adaptive))
-        assert tokens_of(emitted) == greedy[:140]
+        emitted = list(speculate(Costly(stack), request_for(110), draft, count, adaptive))
+        assert tokens_of(emitted) == greedy[:110]
         return Clockwork.now
 
     fixed = [took(count, False) for count in range(1, 9)]

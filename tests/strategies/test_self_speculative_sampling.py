@@ -1,0 +1,217 @@
+"""self_speculative samples from the full model's own distribution: whole sequences, by a chi-square test.
+
+The exact probability of every sequence of four tokens comes from enumerating all of them under transformers'
+own forward pass. The same test fails when the rule that accepts drafts is made wrong on purpose.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chi2
+
+from lsbench.engine import DecoderStack, Session
+from lsbench.spec import GenerateRequest, Sampling, parse_strategy
+from lsbench.strategy import Draft, Drafted, Preparation, acceptance, speculate
+from lsbench.strategy.registry import resolve
+
+VOCABULARY = 6
+LENGTH = 4
+LAYERS = 3
+PROMPT = (2, 5, 1)
+PLAIN = Sampling(temperature=0.8)
+CUT = Sampling(temperature=1.1, top_p=0.85, top_k=4)
+EXIT = "self_speculative:draft=static_exit,draft.exit_layer=1,num_speculations={}"
+Output = tuple[int, ...]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Tiny:
+    """Three layers over six tokens, whose first layer alone says something quite different."""
+
+    def __init__(self) -> None:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        config = LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=32,
+            initializer_range=0.35,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(11)
+            model = LlamaForCausalLM(config).double().eval()
+        self.theirs = copy.deepcopy(model)
+        self.stack = DecoderStack(model)
+
+    def exact(self, sampling: Sampling) -> dict[Output, float]:
+        """Probability of every sequence; temperature, top-k and top-p written out by their definition."""
+        every = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * LENGTH)
+        rows = torch.cat([torch.tensor([PROMPT]).expand(len(every), -1), every], dim=1)
+        with torch.inference_mode():
+            logits = self.theirs(rows).logits[:, len(PROMPT) - 1 : -1].numpy()
+        result: dict[Output, float] = {}
+        for sequence, steps in zip(every.tolist(), logits, strict=True):
+            chance = 1.0
+            for token, step in zip(sequence, steps, strict=True):
+                chance *= allowed(step, sampling)[token]
+            result[tuple(sequence)] = chance
+        assert sum(result.values()) == pytest.approx(1)
+        return result
+
+    def drawn(self, text: str, sampling: Sampling, count: int) -> Counter[Output]:
+        """Sequences that a strategy gives under ``count`` seeds."""
+        strategy = resolve(parse_strategy(text))
+        strategy.check(LAYERS)
+        strategy.prepare(Preparation(self.stack, ((1, 2, 3, 4, 5, 0, 2, 4), (5, 4, 3, 3, 1))))
+        return self.collect(strategy.generate, sampling, count)
+
+    def collect(self, generate: Callable, sampling: Sampling, count: int) -> Counter[Output]:
+        found: Counter[Output] = Counter()
+        for seed in range(count):
+            request = GenerateRequest(
+                task="t",
+                doc_id=0,
+                arguments_sha256="",
+                prompt="",
+                prompt_tokens=PROMPT,
+                max_new_tokens=LENGTH,
+                sampling=sampling,
+                seed=seed,
+            )
+            emitted = generate(Session(self.stack, capacity=16), request)
+            found[tuple(token for emission in emitted for token in emission.tokens)] += 1
+        return found
+
+
+def allowed(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
+    """[V] the distribution that sampling draws from."""
+    weights = np.exp((logits - logits.max()) / sampling.temperature)
+    order = np.argsort(-weights)
+    if sampling.top_k:
+        weights[order[sampling.top_k :]] = 0
+    weights /= weights.sum()
+    kept, mass = [], 0.0
+    for token in order:
+        if mass >= sampling.top_p:
+            break
+        kept.append(token)
+        mass += weights[token]
+    result = np.zeros_like(weights)
+    result[kept] = weights[kept]
+    return result / result.sum()
+
+
+def p_value(found: Counter[Output], exact: dict[Output, float]) -> float:
+    """Of Pearson's chi-square test; sequences too rare to be tested alone are tested together."""
+    count = found.total()
+    assert all(exact[sequence] > 0 for sequence in found), "a sequence that cannot be"
+    often = {sequence for sequence, chance in exact.items() if chance * count >= 5}
+    pairs = [(found[sequence], exact[sequence] * count) for sequence in often]
+    rare = 1 - sum(exact[sequence] for sequence in often)
+    if rare * count >= 5:
+        pairs.append((count - sum(pair[0] for pair in pairs), rare * count))
+    statistic = sum((seen - expected) ** 2 / expected for seen, expected in pairs)
+    assert len(pairs) > 20
+    return float(chi2.sf(statistic, len(pairs) - 1))
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Tiny:
+    return Tiny()
+
+
+FAITHFUL = 0.001
+WRONG = 1e-6
+
+
+def test_drafts_are_partly_taken(tiny: Tiny) -> None:
+    """Where all or none are taken, any rule would pass."""
+    strategy = resolve(parse_strategy(EXIT.format(2)))
+    strategy.prepare(Preparation(tiny.stack, ()))
+    drafted = accepted = 0
+    for seed in range(150):
+        request = GenerateRequest(
+            task="t",
+            doc_id=0,
+            arguments_sha256="",
+            prompt="",
+            prompt_tokens=PROMPT,
+            max_new_tokens=LENGTH,
+            sampling=PLAIN,
+            seed=seed,
+        )
+        for emission in strategy.generate(Session(tiny.stack, capacity=16), request):
+            drafted += emission.drafted or 0
+            accepted += len(emission.tokens) if emission.kind == "accepted" else 0
+    assert 0.3 < accepted / drafted < 0.9
+
+
+def test_whole_sequences_are_distributed_as_the_full_model_has_them(tiny: Tiny) -> None:
+    assert p_value(tiny.drawn(EXIT.format(2), PLAIN, 500), tiny.exact(PLAIN)) > FAITHFUL
+
+
+def always(target: torch.Tensor, proposed: Drafted, uniform: float) -> bool:
+    return True
+
+
+def unweighted(target: torch.Tensor, proposed: Drafted, uniform: float) -> bool:
+    """The target's probability alone, not over the draft's."""
+    return uniform < float(target[proposed.token])
+
+
+def whole_target(target: torch.Tensor, proposed: Drafted) -> torch.Tensor:
+    """What is left is not taken off."""
+    return target
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        ("is_taken", always),
+        pytest.param("is_taken", unweighted, marks=pytest.mark.slow),
+        pytest.param("remainder", whole_target, marks=pytest.mark.slow),
+    ],
+)
+def test_a_wrong_rule_fails_the_same_test(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, rule: str, wrong: Callable
+) -> None:
+    monkeypatch.setattr(acceptance, rule, wrong)
+    assert p_value(tiny.drawn(EXIT.format(2), PLAIN, 500), tiny.exact(PLAIN)) < WRONG
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "sampling"),
+    [
+        ("draft=static_exit,draft.exit_layer=1,num_speculations=3", PLAIN),
+        ("draft=static_exit,draft.exit_layer=1,num_speculations=3", CUT),
+        ("draft=static_exit,draft.exit_layer=2,num_speculations=2,draft_stop=0.4", CUT),
+        ("draft=dynamic_skip,draft.skip_set=[2],draft.thresholds=[0.7],num_speculations=3", PLAIN),
+        ("draft=static_exit,draft.exit_layer=1,num_speculations=3,adaptive=true", CUT),
+    ],
+)
+def test_every_way_of_drafting_keeps_the_distribution(tiny: Tiny, options: str, sampling: Sampling) -> None:
+    assert p_value(tiny.drawn(f"self_speculative:{options}", sampling, 800), tiny.exact(sampling)) > FAITHFUL
+
+
+class Guesses(Draft):
+    """Tokens chosen, not drawn: with no distribution of their own."""
+
+    def propose(self, session, last, count, sampler) -> Iterator[Drafted]:
+        for step in range(count):
+            yield Drafted((last + step) % VOCABULARY)
+
+
+@pytest.mark.slow
+def test_tokens_that_were_looked_up_keep_the_distribution(tiny: Tiny) -> None:
+    found = tiny.collect(lambda session, request: speculate(session, request, Guesses(), 3), PLAIN, 800)
+    assert p_value(found, tiny.exact(PLAIN)) > FAITHFUL
