@@ -13,7 +13,14 @@ from lsbench.engine import DecoderStack, Session
 from lsbench.errors import BadInput
 from lsbench.spec import GenerateRequest, ScoreWindow, StrategyChoice, parse_strategy
 from lsbench.strategy import Preparation
-from lsbench.strategy.registry import StrategyEntry, list_strategies, load_strategy, resolve, strategy_names
+from lsbench.strategy.registry import (
+    StrategyEntry,
+    list_strategies,
+    load_strategy,
+    remembering,
+    resolve,
+    strategy_names,
+)
 
 OURS = {"autoregressive", "static_exit", "dynamic_skip"}
 
@@ -260,3 +267,10 @@ def test_resolving_draws_no_random_numbers() -> None:
     before = torch.random.get_rng_state()
     resolve(StrategyChoice(name="static_exit", options={"exit_layer": 2}))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_what_is_installed_can_be_remembered_for_a_while(install):
+    with remembering():
+        install("late", HALF, half="late_module:Half")
+        assert "half" not in strategy_names()
+    assert "half" in strategy_names()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
@@ -46,6 +47,20 @@ class StrategyEntry:
     target: str
     strategy: type[Strategy] | None
     error: str | None
+
+
+_remembered: dict[str, list[EntryPoint]] | None = None
+
+
+@contextmanager
+def remembering() -> Generator[None]:
+    """Within, what is installed is looked up once: every look-up reads the metadata of every package."""
+    global _remembered
+    before, _remembered = _remembered, _registered()
+    try:
+        yield
+    finally:
+        _remembered = before
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -127,6 +142,8 @@ def _checked(choice: StrategyChoice, prefix: str, asked: str) -> tuple[type[Stra
 
 
 def _registered() -> dict[str, list[EntryPoint]]:
+    if _remembered is not None:
+        return _remembered
     found: dict[str, list[EntryPoint]] = defaultdict(list)
     for entry_point in entry_points(group=GROUP):
         found[entry_point.name].append(entry_point)
