@@ -1,7 +1,10 @@
 """Each token stops at the first candidate layer that is confident.
 
 The rule of CALM (Schuster et al., 2022), over the confidence measures of ``confidence.py``. Keys and values
-after an exit are by default projected from the hidden state that stopped, as CALM's state propagation does.
+after an exit are made exactly by default, when a later token goes deeper. CALM projects them from the hidden
+state that stopped (``kv_fill=propagate``): on the embedded model in float32 on two cores that cost as much a
+token (time ratio 0.97, 95 % interval 0.89 to 1.06, over 8 HumanEval prompts), and is an approximation (of 288
+tokens of the full model's, recompute would have chosen 67 %, propagate 64 %, mask 60 %).
 """
 
 from __future__ import annotations
@@ -71,9 +74,9 @@ class DynamicExitOptions(StrategyOptions):
         ge=2,
     )
     kv_fill: KVFill = option(
-        "propagate",
-        help="keys and values after an exit: propagate (from the hidden state that stopped), recompute "
-        "(exact) or mask",
+        "recompute",
+        help="keys and values after an exit: recompute (exact), propagate (from the hidden state that "
+        "stopped) or mask",
         search=Choice(("recompute", "propagate", "mask")),
     )
 

@@ -15,7 +15,7 @@ def frequent_tokens(preparation: Preparation, count: int) -> Tensor:
     The order of ids would cost nothing, but is no order of frequency: SentencePiece vocabularies (Llama 2,
     Gemma) have single characters at their end, the comma and the full stop among them. And where ids are
     in order of merging it is a worse one: the first 4096 of the embedded model's hold 80 % of what it writes
-    on HumanEval prompts, the 4096 likeliest 89 %.
+    (1536 tokens after 24 prompts, most of them HumanEval's), the 4096 likeliest 89 %.
 
     Args:
         preparation: the model and its calibration prompts.
