@@ -174,6 +174,10 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             worker.prepare()
             view.stage("Warming up")
             worker.warm_up(_warmup_requests(spec, requests))
+            prompt = _typical_prompt(requests)
+            if prompt is not None and not folder.manifest.costs:
+                view.stage("Measuring what a layer costs")
+                folder.update_manifest(costs=worker.costs(prompt))
             _execute(spec, folder, worker, requests, contenders, view)
             return conclude(folder, tokenizer, sandbox, view)
         except KeyboardInterrupt as error:
@@ -349,6 +353,12 @@ def _worker(
 def _warmup_requests(spec: RunSpec, requests: RequestSet) -> list[GenerateRequest]:
     generations = [request for request in requests.requests if isinstance(request, GenerateRequest)]
     return generations[: spec.warmup]
+
+
+def _typical_prompt(requests: RequestSet) -> tuple[int, ...] | None:
+    """The prompt of median length; None when nothing is generated."""
+    prompts = [request.prompt_tokens for request in requests.requests if isinstance(request, GenerateRequest)]
+    return sorted(prompts, key=len)[len(prompts) // 2] if prompts else None
 
 
 def _sandbox(spec: RunSpec, requests: RequestSet) -> Sandbox | None:

@@ -16,6 +16,27 @@ UNTIMED = frozenset({"fidelity", "parity"})
 StopReason = Literal["stop_string", "eos", "max_new_tokens", "context_full"]
 
 
+class StepCost(BaseModel):
+    """What the parts of one step cost on this machine, measured before the first timed request. Seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int
+    """Tokens that go through the model together: 1 in decoding, K + 1 in verifying K drafts."""
+    context: int
+    """Positions held when it was measured."""
+    layer_s: float
+    """One decoder layer, the mean of all."""
+    attention_s: float | None
+    """Its attention sub-layer; None where the two were not told apart."""
+    mlp_s: float | None
+    """Its MLP sub-layer."""
+    head_s: float
+    """Final norm and output head."""
+    fixed_s: float
+    """The rest: embedding, bookkeeping, choosing a token."""
+
+
 class RecordKey(NamedTuple):
     """What makes a record unique within a run, and so what resuming goes by."""
 
@@ -70,6 +91,10 @@ class SampleRecord(BaseModel):
     drafted: int | None = None
     accepted: int | None = None
     verify_passes: int | None = None
+    draft_layers: float | None = None
+    """Layers run in drafting, rejected drafts included; None when the strategy cannot tell."""
+    verify_layers: float | None = None
+    """Layers run in verifying, over all tokens of all passes; likewise."""
     logprob: float | None = None
     """Sum of natural-log probabilities of the continuation."""
     is_greedy: bool | None = None

@@ -194,6 +194,12 @@ class Session:
         step.run()
         return self._result(step, first)
 
+    def resumable_layers(self, sequence: int = 0) -> float:
+        """Layers that the positions not wholly exact did run exactly, which ``verify`` need not run again."""
+        first, end = self.exact_lengths[sequence], self.lengths[sequence]
+        frontier = self.cache.frontier[sequence, first:end, None]
+        return float(self._layers_run(np.arange(2 * self.num_layers) < frontier).sum())
+
     def truncate(self, length: int | Sequence[int]) -> None:
         """Forget every position from ``length`` on, for all sequences or each its own.
 

@@ -39,6 +39,8 @@ class Generation:
     drafted: int | None
     accepted: int | None
     verify_passes: int | None
+    draft_layers: float | None
+    verify_layers: float | None
     peak_bytes: int | None
     kv_bytes: int | None
 
@@ -59,6 +61,8 @@ def generate(
     depths: list[float] | None = []
     drafted: int | None = None
     accepted = verified = 0
+    draft_layers: float | None = None
+    verify_layers: float | None = None
     reason: StopReason | None = None
     first = last = 0
     memory.begin()
@@ -80,6 +84,10 @@ def generate(
             depths = None
         if emission.drafted is not None:
             drafted = (drafted or 0) + emission.drafted
+        if emission.draft_layers is not None:
+            draft_layers = (draft_layers or 0.0) + emission.draft_layers
+        if emission.verify_layers is not None:
+            verify_layers = (verify_layers or 0.0) + emission.verify_layers
         accepted += taken if emission.kind == "accepted" else 0
         # A pass ends with the verifier's own token, unless a stop within its drafts leaves that untaken.
         verified += emission.kind == "verified" or (emission.kind == "accepted" and reason is not None)
@@ -98,6 +106,8 @@ def generate(
         drafted=drafted,
         accepted=None if drafted is None else accepted,
         verify_passes=None if drafted is None else verified,
+        draft_layers=draft_layers,
+        verify_layers=verify_layers,
         peak_bytes=memory.read(),
         # A loop of its own keeps its own cache.
         kv_bytes=session.cache.num_bytes if session.lengths[0] else None,

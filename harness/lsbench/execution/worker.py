@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from lsbench.engine import Sampler, Session
 from lsbench.errors import BadInput, LsbenchError
+from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, measure_costs
 from lsbench.execution.generation import BrokenStrategy, Generation, generate
 from lsbench.execution.recheck import Comparison, compare
-from lsbench.records import SCHEMA, RecordKey, SampleRecord
+from lsbench.records import SCHEMA, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
 from lsbench.strategy import Preparation, Scored, Strategy
 from lsbench.strategy.calibration import CALIBRATION_TEXTS
@@ -74,6 +75,8 @@ class Worker:
         self._compared = {baseline.label, *(other.label for other in others if other.strategy.lossless)}
         """Whose outputs are compared token by token."""
         self._outputs: dict[RecordKey, tuple[int, ...]] = {}
+        self._drafts: bool | None = None
+        """Whether anyone drafts; None as long as nobody has run."""
 
     def prepare(self) -> None:
         """Let every strategy calibrate, on prompts that no task evaluates.
@@ -97,15 +100,17 @@ class Worker:
             short = request.model_copy(update={"max_new_tokens": min(_WARMUP_TOKENS, request.max_new_tokens)})
             for contender in self._contenders:
                 with suppress(Exception):  # a strategy that fails here fails again where it is recorded
-                    self._generate(contender.strategy, short)
+                    generation = self._generate(contender.strategy, short)
+                    self._drafts = self._drafts or generation.drafted is not None
+
+    def costs(self, prompt: Sequence[int]) -> tuple[StepCost, ...]:
+        """What the parts of a step cost here, at the widths that those who warmed up use."""
+        widths = DECODING_WIDTHS if self._drafts is False else DRAFTING_WIDTHS
+        return measure_costs(self._stack, prompt, widths)
 
     def remember(self, record: SampleRecord) -> None:
         """Take an output that fidelity or parity looks at, from an earlier process of the run too."""
-        if (
-            record.label in self._compared
-            and record.kind == "generate"
-            and record.token_ids is not None
-        ):
+        if record.label in self._compared and record.kind == "generate" and record.token_ids is not None:
             self._outputs[record.key] = record.token_ids
 
     def run(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lsbench.measurement import notes
+from lsbench.measurement.ceiling import ceiling
 from lsbench.measurement.depth import depth, memory, speculation
 from lsbench.measurement.fidelity import fidelity
 from lsbench.measurement.pairing import Pairing, comparable_in_time, generations, pair_up
@@ -14,7 +15,7 @@ from lsbench.measurement.parity import about_parity, parity
 from lsbench.measurement.quality import Scored, task_scores
 from lsbench.measurement.timing import noise, percentiles, speedups, token_count, tokens_per_second, tpot
 from lsbench.metrics import BaselineMetrics, Metrics, ModelInfo, Speed, Status, StrategyMetrics, TaskScores
-from lsbench.records import SampleRecord
+from lsbench.records import SampleRecord, StepCost
 from lsbench.spec import StrategyChoice
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class RunContext:
     """Logical cores the run could use."""
     notes: tuple[str, ...] = ()
     """What the run noted; repeated first."""
+    costs: tuple[StepCost, ...] = ()
+    """What the parts of a step cost where it ran, by width."""
 
 
 def context_of(manifest: Manifest) -> RunContext:
@@ -57,6 +60,7 @@ def context_of(manifest: Manifest) -> RunContext:
         load_average=manifest.load_average[0] if manifest.load_average else None,
         cores=manifest.hardware.cores,
         notes=manifest.notes,
+        costs=manifest.costs,
     )
 
 
@@ -135,18 +139,26 @@ def _strategy(
         )
         for task, scores in scored.get(label, {}).items()
     }
+    speed = _speed(written, timed)
+    measured = speed.speedup.value if speed is not None and speed.speedup is not None else None
     metrics = StrategyMetrics(
         name=choice.name,
         options=choice.options,
         label=label,
         lossless=claims_lossless,
         tasks=tasks,
-        speed=_speed(written, timed),
+        speed=speed,
         depth=depth(written, context.model.num_layers),
         fidelity=fidelity(pairing.pairs, records, label),
         speculation=speculation(written),
         parity=parity(records, label),
-        ceiling=None,
+        ceiling=ceiling(
+            written,
+            generations(records, context.baseline),
+            context.costs,
+            context.model.num_layers,
+            measured,
+        ),
         memory=memory(ours),
     )
     return metrics, timed.left_out

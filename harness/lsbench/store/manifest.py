@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from lsbench.errors import BadInput, DamagedResults
 from lsbench.metrics import ModelInfo, Status
+from lsbench.records import StepCost
 from lsbench.spec import Frozen, RunSpec
 from lsbench.store.machine import GitState, Hardware
 
@@ -55,6 +56,8 @@ class Manifest(Frozen):
     """Over 1, 5 and 15 minutes, before the run began."""
     seeds: dict[str, int] = Field(default_factory=dict)
     git: GitState | None = None
+    costs: tuple[StepCost, ...] = ()
+    """What the parts of a step cost, by width; empty when nothing was generated."""
     sandbox: str | None = None
     """What confined generated code; None when none was run."""
     notes: tuple[str, ...] = ()

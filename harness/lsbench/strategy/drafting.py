@@ -99,7 +99,8 @@ def speculate(
     Yields:
         the first token, from the prefill, as ``decoded``; then for each cycle the drafted tokens that were
         taken, if any, as ``accepted``, and the full model's own as ``verified``. The first emission of a
-        cycle says how many tokens it drafted. Depth is L throughout: every token was decided at full depth.
+        cycle says how many tokens it drafted and how many layers that and verifying ran. Depth is L
+        throughout: every token was decided at full depth.
     """
     if request.max_new_tokens < 1:
         return
@@ -119,14 +120,17 @@ def speculate(
             cost.begin()
         drafted = _propose(session, draft, last, count, sampler, ends)
         draft_cost = 0.0 if cost is None else cost.drafted(drafted)
-        taken, following = _verify(session, start, last, drafted, sampler)
+        taken, following, verify_layers = _verify(session, start, last, drafted, sampler)
         if length is not None and cost is not None:
             length.record(len(drafted), taken, draft_cost, cost.verified())
         block = tuple(proposed.token for proposed in drafted[:taken])
-        if block:
-            yield Emitted(block, (full,) * taken, "accepted", len(drafted))
+        draft_layers = sum(proposed.layers for proposed in drafted)
         last = following
-        yield Emitted((last,), (full,), "verified", None if block else len(drafted))
+        if block:
+            yield Emitted(block, (full,) * taken, "accepted", len(drafted), draft_layers, verify_layers)
+            yield Emitted((last,), (full,), "verified")
+        else:
+            yield Emitted((last,), (full,), "verified", len(drafted), draft_layers, verify_layers)
         left -= taken + 1
 
 
@@ -146,8 +150,10 @@ def _propose(
 
 def _verify(
     session: Session, start: int, last: int, drafted: Sequence[Drafted], sampler: Sampler
-) -> tuple[int, int]:
-    """How many drafted tokens are taken, and the full model's own after them; the session is cut to that.
+) -> tuple[int, int, float]:
+    """How many drafted tokens are taken, the full model's own after them, and the layers that this ran.
+
+    The session is cut to what was taken.
 
     Args:
         session: of the request.
@@ -164,10 +170,11 @@ def _verify(
     # A position that rode along to full depth later is exact, but what it predicts was never worked out.
     if session.exact_lengths[0] > start + known:
         session.truncate(start + known)
+    layers = session.num_layers * len(tokens[known:]) - session.resumable_layers()
     logits = session.verify(_ids(session, tokens[known:])).logits[0]
     taken, following = settle(drafted[known:], logits, sampler)
     session.truncate(start + 1 + known + taken)
-    return known + taken, following
+    return known + taken, following, layers
 
 
 def _probability(logits: Tensor, token: int) -> float:

@@ -19,12 +19,16 @@ class Emitted:
         kind: ``decoded`` under a plan; ``accepted`` drafts of a verify pass; ``verified``, the
             verifier's own token.
         drafted: how many tokens were drafted for this emission; None when nothing drafts.
+        draft_layers: layers run to draft them, rejected ones included; None when it cannot be told.
+        verify_layers: layers run to verify them, over all tokens that the verifying pass ran; likewise.
     """
 
     tokens: tuple[int, ...]
     depth: tuple[float, ...] | None
     kind: Kind = "decoded"
     drafted: int | None = None
+    draft_layers: float | None = None
+    verify_layers: float | None = None
 
 
 @dataclass(frozen=True)

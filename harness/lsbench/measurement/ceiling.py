@@ -1,0 +1,141 @@
+"""The speedup a method could reach on this machine if nothing but the layers it runs took time.
+
+From the measured costs of a layer, the head and the rest of a step, and from what the run recorded: how
+deep tokens went, how many were drafted and accepted. Confidence checks, filling the KV cache, deciding and
+Python come on top in reality: they are what ``achieved_fraction`` lacks to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum
+
+from lsbench.metrics import Ceiling
+from lsbench.records import SampleRecord, StepCost
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one cycle of a method does, on average; plain decoding is a cycle of one token.
+
+    Attributes:
+        tokens: emitted by a cycle.
+        drafted: tokens drafted, each in a step of its own.
+        draft_layers: layers run for each drafted token; 0 for a draft that runs no model.
+        resumed_layers: leading layers of a drafted token that verifying takes over from the draft.
+        layers: layers that deciding a token takes: the model's number where drafts are verified.
+    """
+
+    tokens: float
+    drafted: float
+    draft_layers: float
+    resumed_layers: float
+    layers: float
+
+
+def ceiling(
+    records: Sequence[SampleRecord],
+    baseline: Sequence[SampleRecord],
+    costs: Sequence[StepCost],
+    num_layers: int,
+    speedup: float | None,
+) -> Ceiling | None:
+    """The best speedup possible, and how much of it was reached.
+
+    Args:
+        records: the strategy's generations.
+        baseline: the baseline's.
+        costs: of this machine, by width.
+        num_layers: L.
+        speedup: measured.
+
+    Returns:
+        None where nothing was measured, where the strategy cannot tell what it ran, or where the baseline
+        is not the engine's own: costs of one loop say nothing about another.
+    """
+    if speedup is None or not costs or not _ran_everything(baseline, num_layers):
+        return None
+    work = work_of(records, num_layers)
+    if work is None or (work.drafted > 0 and len(costs) < 2):
+        return None
+    seconds = cycle_seconds(work, costs)
+    if seconds <= 0:
+        return None
+    one = Work(tokens=1, drafted=0, draft_layers=0, resumed_layers=0, layers=num_layers)
+    best = work.tokens * cycle_seconds(one, costs) / seconds
+    return Ceiling(speedup=best, achieved_fraction=speedup / best) if best > 0 else None
+
+
+def work_of(records: Sequence[SampleRecord], num_layers: int) -> Work | None:
+    """What a strategy's generations did after the prefill; None where they do not say."""
+    decoded = [value for record in records for value in (record.layers_run or ())[1:]]
+    if not decoded:
+        return None
+    if all(record.drafted is None for record in records):
+        return Work(1, 0, 0, 0, layers=fsum(decoded) / len(decoded))
+    passes = sum(record.verify_passes or 0 for record in records)
+    told = [record for record in records if record.drafted is not None]
+    if not passes or any(record.draft_layers is None for record in told if record.drafted):
+        return None
+    drafted = sum(record.drafted or 0 for record in told)
+    if not drafted:
+        return Work(len(decoded) / passes, 0, 0, 0, layers=num_layers)
+    draft_layers = fsum(record.draft_layers or 0.0 for record in told) / drafted
+    resumed = draft_layers
+    if all(record.verify_layers is not None for record in told if record.drafted):
+        # Every drafted token and the one after them go through all layers but those that are taken over.
+        verified = fsum(record.verify_layers or 0.0 for record in told)
+        resumed = ((drafted + passes) * num_layers - verified) / drafted
+    return Work(
+        tokens=len(decoded) / passes,
+        drafted=drafted / passes,
+        draft_layers=draft_layers,
+        resumed_layers=min(max(resumed, 0.0), draft_layers),
+        layers=num_layers,
+    )
+
+
+def cycle_seconds(work: Work, costs: Sequence[StepCost]) -> float:
+    """Seconds of a cycle: its draft steps, and the step that decides.
+
+    In a verifying step the last token, which was not drafted from, runs the first layers alone, and all of
+    them run the rest together.
+    """
+    alone, together = cost_at(costs, 1), cost_at(costs, work.drafted + 1)
+    seconds = together.fixed_s + together.head_s
+    seconds += work.resumed_layers * alone.layer_s + (work.layers - work.resumed_layers) * together.layer_s
+    if work.draft_layers > 0:
+        seconds += work.drafted * (alone.fixed_s + work.draft_layers * alone.layer_s + alone.head_s)
+    return seconds
+
+
+@dataclass(frozen=True)
+class _Cost:
+    layer_s: float
+    head_s: float
+    fixed_s: float
+
+
+def cost_at(costs: Sequence[StepCost], width: float) -> _Cost:
+    """Costs at any width, on the line through the two measured ones nearest to it."""
+    ordered = sorted(costs, key=lambda cost: cost.width)
+    if len(ordered) == 1:
+        return _Cost(ordered[0].layer_s, ordered[0].head_s, ordered[0].fixed_s)
+    place = next((i for i, cost in enumerate(ordered) if cost.width >= width), len(ordered) - 1)
+    low, high = ordered[max(place, 1) - 1], ordered[max(place, 1)]
+    share = (width - low.width) / (high.width - low.width)
+
+    def between(first: float, second: float) -> float:
+        return first + share * (second - first)
+
+    return _Cost(
+        between(low.layer_s, high.layer_s),
+        between(low.head_s, high.head_s),
+        between(low.fixed_s, high.fixed_s),
+    )
+
+
+def _ran_everything(baseline: Sequence[SampleRecord], num_layers: int) -> bool:
+    layers = [value for record in baseline for value in (record.layers_run or ())[1:]]
+    return bool(layers) and all(value == num_layers for value in layers)

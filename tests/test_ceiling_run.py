@@ -1,0 +1,139 @@
+"""Ceilings of a whole run, on a model whose parts take exactly as long as they are told to."""
+
+import json
+
+import pytest
+
+from lsbench import pipeline
+from lsbench.engine.block import Block
+from lsbench.engine.clock import Clock
+from lsbench.engine.stack import DecoderStack
+from lsbench.report.live import LiveView
+from lsbench.spec import RunSpec, parse_strategy
+from lsbench.store.run_folder import RunFolder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+L = 4
+ATTENTION, MLP, HEAD, EMBEDDING = (
+    lambda n: 3000 + 500 * n,
+    lambda n: 9000 + 1000 * n,
+    lambda n: 20000 + 5000 * n,
+    lambda n: 700,
+)
+
+
+@pytest.fixture
+def virtual_time(monkeypatch):
+    now = [0]
+
+    def takes(owner, name, nanoseconds):
+        real = getattr(owner, name)
+
+        def slow(self, first, *rest):
+            now[0] += nanoseconds(first.shape[0])
+            return real(self, first, *rest)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    takes(Block, "project", ATTENTION)
+    takes(Block, "project_kv", ATTENTION)
+    takes(Block, "run_mlp", MLP)
+    takes(DecoderStack, "head", HEAD)
+    takes(DecoderStack, "embed", EMBEDDING)
+    monkeypatch.setattr(Clock, "now_ns", lambda self: now[0])
+
+
+@pytest.fixture
+def spec_for(tiny_model, tiny_tasks, tmp_path):
+    def make(*strategies, **options):
+        return RunSpec(
+            strategies=tuple(map(parse_strategy, strategies)),
+            **{
+                "tasks": ("tiny_stop", "tiny_generate"),
+                "model": str(tiny_model),
+                "include_path": str(tiny_tasks),
+                "output": str(tmp_path),
+                "threads": 1,
+                "dtype": "float64",
+                **options,
+            },
+        )
+
+    return make
+
+
+def run(spec, resume=None):
+    return pipeline.run(spec, LiveView(quiet=True), resume)
+
+
+def step_ns(layers, n=1):
+    return layers * (ATTENTION(n) + MLP(n)) + HEAD(n) + EMBEDDING(n)
+
+
+@pytest.mark.usefixtures("virtual_time")
+def test_a_strategy_that_does_less_work_and_nothing_else_reaches_its_ceiling(spec_for):
+    outcome = run(spec_for("static_exit:exit_layer=2,kv_fill=mask", "static_exit:exit_layer=3,kv_fill=mask"))
+    for strategy, layers in zip(outcome.metrics.strategies, (2, 3), strict=True):
+        best = step_ns(L) / step_ns(layers)
+        assert strategy.ceiling.speedup == pytest.approx(best)
+        assert strategy.speed.speedup.value == pytest.approx(best)
+        assert strategy.ceiling.achieved_fraction == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("virtual_time")
+def test_drafting_reaches_its_ceiling_too(spec_for):
+    drafts = [f"self_speculative:draft=static_exit,draft.exit_layer={e},num_speculations=3" for e in (2, 3)]
+    outcome = run(spec_for(*drafts, "static_exit:exit_layer=2"))
+    for strategy in outcome.metrics.strategies[:2]:
+        assert strategy.speculation.drafted > strategy.speculation.accepted > 0
+        assert strategy.speed.speedup.value == pytest.approx(strategy.ceiling.speedup, rel=0.01)
+    records = [r for r in outcome.folder.records() if r.drafted is not None]
+    assert records
+    for record in records:
+        exit_layer = record.options["draft.exit_layer"]
+        assert record.draft_layers == exit_layer * record.drafted
+        rows = record.drafted + record.verify_passes
+        assert record.verify_layers == rows * L - record.drafted * exit_layer
+    assert [cost.width for cost in outcome.folder.manifest.costs] == [1, 2, 3, 5, 9, 17]
+
+
+@pytest.mark.usefixtures("virtual_time")
+def test_checks_and_filling_are_what_is_missing_from_the_ceiling(spec_for):
+    outcome = run(
+        spec_for("dynamic_exit:threshold=0.9,min_layer=1", "static_exit:exit_layer=2,kv_fill=propagate")
+    )
+    for strategy in outcome.metrics.strategies:
+        assert 0 < strategy.ceiling.achieved_fraction < 0.98
+
+
+def test_costs_are_measured_once_a_run_and_scoring_again_reads_them(spec_for):
+    spec = spec_for("static_exit:exit_layer=2", limit=2)
+    outcome = run(spec)
+    manifest = json.loads((outcome.folder.path / "manifest.json").read_text())
+    (cost,) = manifest["costs"]
+    assert cost["width"] == 1
+    assert cost["context"] > 1
+    found = outcome.metrics.strategies[0].ceiling
+    assert found.speedup > 1
+    again = pipeline.rescore(RunFolder.open(outcome.folder.path), LiveView(quiet=True))
+    assert again.metrics.strategies[0].ceiling == found
+    resumed = run(spec, RunFolder.open(outcome.folder.path))
+    assert resumed.folder.manifest.costs == outcome.folder.manifest.costs
+    assert resumed.metrics.strategies[0].ceiling == found
+    assert "best speedup possible" in (outcome.folder.path / "report.md").read_text()
+    assert "best speedup possible" in (outcome.folder.path / "report.html").read_text()
+
+
+def test_without_generation_nothing_is_measured(spec_for):
+    outcome = run(spec_for("static_exit:exit_layer=2", tasks=("tiny_choice",), limit=1))
+    assert outcome.folder.manifest.costs == ()
+    assert outcome.metrics.strategies[0].ceiling is None
+
+
+def test_outside_methods_have_no_ceiling_nor_has_anyone_against_an_outside_baseline(spec_for):
+    ours = run(spec_for("hf_prompt_lookup", limit=2))
+    assert ours.metrics.strategies[0].ceiling is None
+    theirs = run(spec_for("static_exit:exit_layer=2", baseline="hf_generate", limit=2))
+    assert theirs.metrics.strategies[0].speed.speedup is not None
+    assert theirs.metrics.strategies[0].ceiling is None
