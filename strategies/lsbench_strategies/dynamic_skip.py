@@ -33,8 +33,8 @@ from lsbench_strategies.skip_set import ITEM, Granularity, Unit, check_fill, par
 
 _DEFAULT_RATIO = 0.2
 _DEFAULT_FILL: KVFill = "propagate"
-"""Exact filling (``recompute``) lets older tokens ride along whenever a token goes deeper than they did, which
-is every other token on a ladder: several rows in each product, where a row is the price of everything."""
+"""Exact filling (``recompute``) lets older tokens ride along whenever a token goes deeper than they did. On a
+ladder that is every other token, and on a CPU a product of several rows costs far more than one of one."""
 
 
 class DynamicSkipOptions(StrategyOptions):
@@ -174,7 +174,8 @@ class DynamicSkip(Strategy):
             self.thresholds = calibrate_thresholds(preparation, options.difficulty, count, early_layer)
         else:
             self.thresholds = options.thresholds
-        self._plans = [DepthPlan.skipping(num_layers, rung, options.kv_fill or _DEFAULT_FILL) for rung in self.ladder.rungs]
+        fill = options.kv_fill or _DEFAULT_FILL
+        self._plans = [DepthPlan.skipping(num_layers, rung, fill) for rung in self.ladder.rungs]
         self._checked_layer = early_layer
         self._log_vocabulary = math.log(preparation.stack.vocabulary_size)
 

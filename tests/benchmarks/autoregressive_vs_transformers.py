@@ -76,7 +76,9 @@ def theirs(path: Path, dtype: str) -> Decode:
 
 def main() -> None:
     """Print the machine, every difference, and the paired ratio with its interval."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float64"])
     parser.add_argument("--prompts", type=int, default=164)
     parser.add_argument("--tokens", type=int, default=64)
@@ -88,8 +90,10 @@ def main() -> None:
     problems = [json.loads(line) for line in prepare_data("humaneval").read_text().splitlines()]
     prompts = [tokenizer(problem["prompt"])["input_ids"] for problem in problems[: options.prompts]]
     machine, packages = hardware(), versions()
-    print(f"machine: {machine.cpu}, {machine.cores} cores, {torch.get_num_threads()} threads, load {load_average()}")
-    print(f"torch {packages['torch']}, transformers {packages['transformers']}, {options.model} in {options.dtype}")
+    print(f"machine: {machine.cpu}, {machine.cores} cores, {torch.get_num_threads()} threads")
+    print(f"load average: {load_average()}")
+    print(f"torch {packages['torch']}, transformers {packages['transformers']}")
+    print(f"{options.model} in {options.dtype}")
 
     sides = [theirs(source.path, options.dtype), ours(source.path, options.dtype)]
     for decode in sides:
@@ -112,8 +116,9 @@ def main() -> None:
     interval = speedup_interval(seconds[0], tokens[0], seconds[1], tokens[1])
     per_second = [sum(tokens[side]) / sum(seconds[side]) for side in (0, 1)]
     shown = "no interval" if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
-    print(f"identical: {len(prompts) - differing} of {len(prompts)} prompts, at most {options.tokens} tokens each")
-    print(f"transformers {per_second[0]:.1f} tokens/s, lsbench {per_second[1]:.1f} tokens/s (prefill included)")
+    identical = len(prompts) - differing
+    print(f"identical: {identical} of {len(prompts)} prompts, at most {options.tokens} tokens each")
+    print(f"tokens/s, prefill in: transformers {per_second[0]:.1f}, lsbench {per_second[1]:.1f}")
     print(f"lsbench / transformers: {per_second[1] / per_second[0]:.3f}, {shown}: {verdict(interval)}")
 
 
