@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lsbench.engine.stack import DecoderStack
 
 
-class BrokenStrategy(LsbenchError):  # noqa: N818 - as in errors.py
+class BrokenStrategy(LsbenchError):
     """A strategy broke the contract of ``generate``."""
 
 

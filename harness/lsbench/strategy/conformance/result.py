@@ -8,11 +8,11 @@ from typing import Literal
 Status = Literal["held", "failed", "not applicable"]
 
 
-class Failed(Exception):  # noqa: N818 - said by a check, never shown as an error
+class Failed(Exception):
     """A claim does not hold; the text says in one line what was seen."""
 
 
-class NotApplicable(Exception):  # noqa: N818
+class NotApplicable(Exception):
     """There is nothing to check; the text says why."""
 
 
