@@ -129,6 +129,9 @@ def tiny() -> Tiny:
     return Tiny()
 
 
+SEEDS = 800
+"""The least obvious fault, drawing from all of p in place of a refused token, has p = 1e-10 with so many, and
+7e-6 with 500."""
 FAITHFUL = 0.001
 WRONG = 1e-6
 
@@ -156,7 +159,7 @@ def test_drafts_are_partly_taken(tiny: Tiny) -> None:
 
 
 def test_whole_sequences_are_distributed_as_the_full_model_has_them(tiny: Tiny) -> None:
-    assert p_value(tiny.drawn(EXIT.format(2), PLAIN, 500), tiny.exact(PLAIN)) > FAITHFUL
+    assert p_value(tiny.drawn(EXIT.format(2), PLAIN, SEEDS), tiny.exact(PLAIN)) > FAITHFUL
 
 
 def always(target: torch.Tensor, proposed: Drafted, uniform: float) -> bool:
@@ -185,7 +188,7 @@ def test_a_wrong_rule_fails_the_same_test(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, rule: str, wrong: Callable
 ) -> None:
     monkeypatch.setattr(acceptance, rule, wrong)
-    assert p_value(tiny.drawn(EXIT.format(2), PLAIN, 500), tiny.exact(PLAIN)) < WRONG
+    assert p_value(tiny.drawn(EXIT.format(2), PLAIN, SEEDS), tiny.exact(PLAIN)) < WRONG
 
 
 @pytest.mark.slow
@@ -200,7 +203,9 @@ def test_a_wrong_rule_fails_the_same_test(
     ],
 )
 def test_every_way_of_drafting_keeps_the_distribution(tiny: Tiny, options: str, sampling: Sampling) -> None:
-    assert p_value(tiny.drawn(f"self_speculative:{options}", sampling, 800), tiny.exact(sampling)) > FAITHFUL
+    assert (
+        p_value(tiny.drawn(f"self_speculative:{options}", sampling, SEEDS), tiny.exact(sampling)) > FAITHFUL
+    )
 
 
 class Guesses(Draft):
@@ -213,5 +218,5 @@ class Guesses(Draft):
 
 @pytest.mark.slow
 def test_tokens_that_were_looked_up_keep_the_distribution(tiny: Tiny) -> None:
-    found = tiny.collect(lambda session, request: speculate(session, request, Guesses(), 3), PLAIN, 800)
+    found = tiny.collect(lambda session, request: speculate(session, request, Guesses(), 3), PLAIN, SEEDS)
     assert p_value(found, tiny.exact(PLAIN)) > FAITHFUL
