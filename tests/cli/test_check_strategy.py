@@ -1,0 +1,100 @@
+"""``lsbench check-strategy``: a checklist, an exit code, and JSON for scripts."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lsbench.strategy import conformance
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """Fewer prompts and draws than the command's own; the kit's tests run it whole."""
+    whole = conformance.random_bench()
+    small = replace(whole, prompts=whole.prompts[:4], max_new_tokens=6, draws=10)
+    monkeypatch.setattr(conformance, "random_bench", lambda: small)
+
+
+@pytest.fixture
+def faulty(tmp_path, monkeypatch):
+    """A plugin that claims too much, and prints what nobody asked for."""
+    (tmp_path / "faulty.py").write_text(
+        "from lsbench.engine import ConstantPolicy, DepthPlan\n"
+        "from lsbench.strategy import Strategy\n"
+        "class Faulty(Strategy):\n"
+        "    lossless = True\n"
+        "    def prepare(self, preparation):\n"
+        "        print('faulty says hello')\n"
+        "        self.plan = DepthPlan.exit_at(preparation.num_layers, 1)\n"
+        "    def policy(self, request):\n"
+        "        return ConstantPolicy(self.plan)\n"
+    )
+    metadata = tmp_path / "faulty-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[lsbench.strategies]\nfaulty = faulty:Faulty\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_what_holds_is_ticked(cli):
+    said = cli("check-strategy", "static_exit:exit_layer=2")
+    assert (said.code, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert "✓ every option acts  2 options, 1 of them on cost only" in lines
+    assert "– lossless, greedy  it does not claim to be lossless" in lines
+    ending = " ".join(" ".join(lines[15:]).split())
+    assert ending.startswith(
+        "static_exit:exit_layer=2 on a random Llama of 4 layers in float64: 13 held, 0 failed"
+    )
+
+
+def test_a_failed_claim_is_explained_and_has_its_exit_code(cli, faulty):
+    said = cli("check-strategy", "faulty", "--quiet")
+    assert said.code == 3
+    assert "✗ lossless, greedy" in said.out
+    assert "Greedy output is the full model's, token by token." in said.out
+    assert "Seen: token 1 after prompt 0 is " in said.out
+    assert "✓" not in said.out
+    assert "faulty says hello" not in said.out
+
+
+def test_json_is_all_there_is_on_stdout(cli, faulty):
+    said = cli("check-strategy", "faulty", "--json")
+    report = json.loads(said.out)
+    assert said.code == 3
+    assert (report["schema"], report["strategy"], report["ok"]) == (1, "faulty", False)
+    assert len(report["results"]) == 15
+    by_name = {result["name"]: result for result in report["results"]}
+    assert by_name["seeds"]["status"] == "held"
+    assert by_name["lossless, greedy"]["status"] == "failed"
+    assert set(by_name["seeds"]) == {"name", "claim", "status", "detail", "seconds"}
+    assert "✗ lossless, greedy" in said.err
+    assert "faulty says hello" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["static_exi"], "Did you mean 'static_exit'"),
+        (["static_exit:exit_layr=1"], "Did you mean 'exit_layer'"),
+        (["static_exit:exit_layer=9"], "the model has 1..4"),
+        (["static_exit:"], "ends in ':'"),
+        (["static_exit", "--revision", "main"], "give --model too"),
+        (["static_exi", "--model", "no/such/folder"], "Unknown strategy"),
+        ([], "Missing argument 'NAME[:key=value,...]'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(cli, arguments, words):
+    said = cli("check-strategy", *arguments)
+    assert said.code == 2
+    assert words in said.error
+
+
+@pytest.mark.slow
+def test_a_model_can_be_given(cli, tiny_model):
+    said = cli("check-strategy", "static_exit:exit_layer=3,kv_fill=mask", "--model", tiny_model, "--json")
+    report = json.loads(said.out)
+    assert said.code == 0, said.err
+    assert report["model"] == "tiny (4 layers) in float64"
+    assert "Loading tiny in float64" in said.err
