@@ -1,0 +1,104 @@
+"""How much of its ceiling does ``self_speculative`` reach where drafting ought to pay?
+
+The embedded model, but its layers after the exit hardly change the hidden state (what they add is scaled
+down), so that nearly every draft is accepted and what remains is economics: the layers saved, and what the
+loop adds to them. Baseline and strategy take the same prompts in turns, in one process. Prints the measured
+speedup, the ceiling computed from this machine's measured costs, and the share reached.
+
+    python tests/benchmarks/draft_economics.py --exit-layer 8 --num-speculations 4 --prompts 8 --tokens 96
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import torch
+
+from lsbench.catalog import prepare_data, resolve_model
+from lsbench.engine import DecoderStack
+from lsbench.engine.loading import load_stack, load_tokenizer
+from lsbench.execution.worker import Contender, Worker
+from lsbench.measurement.ceiling import ceiling, work_of
+from lsbench.measurement.pairing import comparable_in_time, generations, pair_up
+from lsbench.measurement.parity import parity
+from lsbench.measurement.timing import speedups
+from lsbench.records import SampleRecord
+from lsbench.spec import GenerateRequest, parse_strategy
+from lsbench.store.machine import hardware, load_average
+from lsbench.strategy.registry import resolve
+
+
+def weaken(stack: DecoderStack, after: int, factor: float) -> None:
+    """Scale what every sub-layer of the layers after ``after`` adds to the hidden state."""
+    with torch.no_grad():
+        for block in stack.blocks[after:]:
+            block.output.weight.mul_(factor)
+            block.down.weight.mul_(factor)
+
+
+def main() -> None:
+    """Print the machine, the costs, and the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--exit-layer", type=int, default=8)
+    parser.add_argument("--num-speculations", type=int, default=4)
+    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float64"])
+    parser.add_argument("--threads", type=int, default=None)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+    source = resolve_model("smollm2-135m-instruct")
+    stack, tokenizer = load_stack(source.path, options.dtype, "cpu"), load_tokenizer(source.path)
+    weaken(stack, options.exit_layer, 1e-3)
+    text = (
+        f"draft=static_exit,draft.exit_layer={options.exit_layer},num_speculations={options.num_speculations}"
+    )
+    choices = [parse_strategy("autoregressive"), parse_strategy(f"self_speculative:{text}")]
+    baseline, strategy = (Contender(choice, resolve(choice)) for choice in choices)
+    worker = Worker(stack, tokenizer, baseline, (strategy,))
+    worker.prepare()
+    problems = [json.loads(line) for line in prepare_data("humaneval").read_text().splitlines()]
+    requests = [
+        GenerateRequest(
+            task="humaneval",
+            doc_id=number,
+            arguments_sha256="",
+            prompt=problem["prompt"],
+            prompt_tokens=tuple(tokenizer(problem["prompt"])["input_ids"]),
+            max_new_tokens=options.tokens,
+        )
+        for number, problem in enumerate(problems[: options.prompts])
+    ]
+    worker.warm_up(requests[:1])
+    costs = worker.costs(requests[len(requests) // 2].prompt_tokens)
+    records: list[SampleRecord] = []
+    for turn, request in enumerate(requests):
+        records.extend(worker.run(request, turn, frozenset(), {}))
+    records = [record for record in records if record.kind != "fidelity"]
+
+    timed = comparable_in_time(pair_up(records, baseline.label, strategy.label))
+    measured = speedups(timed.pairs)
+    assert measured is not None
+    ours = generations(records, strategy.label)
+    found = ceiling(ours, generations(records, baseline.label), costs, stack.num_layers, measured[0].value)
+    assert found is not None
+    machine, threads = hardware(), torch.get_num_threads()
+    print(f"machine: {machine.cpu}, {machine.cores} cores, {threads} threads, load {load_average()}")
+    for cost in costs:
+        print(
+            f"width {cost.width}: layer {cost.layer_s * 1e3:.3f} ms, head {cost.head_s * 1e3:.3f} ms, "
+            f"rest {cost.fixed_s * 1e3:.3f} ms"
+        )
+    print(f"work of a cycle: {work_of(ours, stack.num_layers)}")
+    print(f"parity: {parity(records, strategy.label)}")
+    print(f"measured speedup {measured[0].value:.3f}, interval {measured[0].ci95}")
+    print(f"ceiling {found.speedup:.3f}, reached {found.achieved_fraction:.1%}")
+
+
+if __name__ == "__main__":
+    main()
