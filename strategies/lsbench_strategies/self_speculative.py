@@ -77,7 +77,14 @@ class SelfSpeculative(Strategy):
         try:
             self._draft.check(num_layers)
         except BadInput as error:
-            raise BadInput(f"--strategy self_speculative: its draft is refused: {error}") from error
+            raise _refused(error) from error
+
+    def check_model(self, model_type: str) -> None:
+        """The draft must run on the architecture."""
+        try:
+            self._draft.check_model(model_type)
+        except BadInput as error:
+            raise _refused(error) from error
 
     def prepare(self, preparation: Preparation) -> None:
         """The draft calibrates."""
@@ -97,3 +104,7 @@ class SelfSpeculative(Strategy):
     @property
     def _options(self) -> SelfSpeculativeOptions:
         return cast(SelfSpeculativeOptions, self.options)
+
+
+def _refused(error: BadInput) -> BadInput:
+    return BadInput(f"--strategy self_speculative: its draft is refused: {error}")

@@ -113,7 +113,7 @@ def speculate(
     length = DraftLength(num_speculations) if adaptive else None
     cost = cycle_cost(session.stack, in_seconds=sampler.sampling.greedy) if adaptive else None
     left = request.max_new_tokens - 1
-    while left:
+    while left > 0:
         count = min(num_speculations if length is None else length.choose(), left - 1)
         start = session.lengths[0]
         if cost is not None:
