@@ -37,19 +37,19 @@ def test_everyone_is_measured_against_transformers_own_generate(spec_for):
         "hf_assistant_early_exit:exit_layer=3",
         "hf_prompt_lookup",
         baseline="hf_generate",
-        tasks=("tiny_generate", "tiny_stop", "tiny_choice"),
+        tasks=("tiny_generate", "tiny_choice"),
     )
     outcome = pipeline.run(spec, LiveView(quiet=True))
     assert outcome.exit_code == EXIT_DONE
     written = json.loads((outcome.folder.path / "metrics.json").read_text())
     assert written["baseline"]["strategy"] == "hf_generate"
-    assert written["baseline"]["generated_tokens"] > 100
+    assert written["baseline"]["generated_tokens"] > 40
     by_name = {s["name"]: s for s in written["strategies"]}
     for name in ("autoregressive", "hf_assistant_early_exit", "hf_prompt_lookup"):
         assert by_name[name]["lossless"] is True
-        assert by_name[name]["fidelity"]["identical_outputs"] == 10
+        assert by_name[name]["fidelity"]["identical_outputs"] == 5
         assert by_name[name]["fidelity"]["token_agreement"]["value"] == 1
-        assert by_name[name]["speed"]["pairs"] >= 8  # some end with their first token
+        assert by_name[name]["speed"]["pairs"] >= 4  # some end with their first token
         for task in written["baseline"]["tasks"]:
             for metric, measured in written["baseline"]["tasks"][task].items():
                 assert by_name[name]["tasks"][task]["metrics"][metric]["value"] == measured["value"]
@@ -63,6 +63,7 @@ def test_everyone_is_measured_against_transformers_own_generate(spec_for):
     assert "hf_prompt_lookup" in report
 
 
+@pytest.mark.slow
 def test_sampled_runs_draw_the_same_tokens_under_either_baseline(spec_for):
     options = {"tasks": ("tiny_generate",), "temperature": 1.5, "top_p": 0.95, "repeats": 2, "seed": 5}
     ours = pipeline.run(spec_for("hf_generate", **options), LiveView(quiet=True))

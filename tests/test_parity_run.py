@@ -141,6 +141,7 @@ def test_a_planted_tie_is_told_as_one_and_the_run_is_fine(honest, spec, monkeypa
     assert any("numerical tie" in note and "apart" in note for note in outcome.metrics.notes)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_between_output_and_comparison_compares_when_it_goes_on(honest, spec):
     path = honest.folder.path
     lines = (path / "samples.jsonl").read_bytes().splitlines(keepends=True)
@@ -151,12 +152,14 @@ def test_a_run_stopped_between_output_and_comparison_compares_when_it_goes_on(ho
     assert len((path / "samples.jsonl").read_bytes().splitlines()) == len(lines)
 
 
+@pytest.mark.slow
 def test_sampled_outputs_are_not_compared_token_by_token(spec):
     outcome = run(spec.model_copy(update={"temperature": 1.0, "limit": 2}))
     assert parity_of(outcome) is None
     assert all(record.kind != "parity" for record in outcome.folder.records())
 
 
+@pytest.mark.slow
 def test_outside_methods_are_compared_too(spec):
     strategies = (
         "autoregressive",
