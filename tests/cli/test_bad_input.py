@@ -75,7 +75,7 @@ def test_a_mistake_in_the_command(more, words, cli, run_of, results):
     [
         (("runn",), ["'runn'", "'run'"]),
         (("rn", "--help"), ["'rn'", "'run'"]),
-        (("frobnicate",), ["'frobnicate'", "run, report, ls"]),
+        (("frobnicate",), ["'frobnicate'", "Known: run, report"]),
         (("ls", "strategy"), ["'strategy'", "'strategies'"]),
         (("report",), ["run"]),
         (("report", "none"), ["'none'"]),
