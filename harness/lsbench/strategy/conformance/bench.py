@@ -28,9 +28,10 @@ class Bench:
     Attributes:
         description: the model, in words.
         stack: in float64, where ties are ties and nothing else is.
-        prompts: token ids of at least four prompts, none empty; the first serve checks that run often.
+        prompts: token ids of at least four prompts, none empty.
         calibration_prompts: what strategies may calibrate on.
         max_new_tokens: decoded after each prompt.
+        few: how many of the prompts serve the checks that run them again and again.
         draws: sequences drawn to test a distribution.
         tiny: whether a step takes a millisecond or so.
     """
@@ -40,8 +41,19 @@ class Bench:
     prompts: tuple[tuple[int, ...], ...]
     calibration_prompts: tuple[tuple[int, ...], ...]
     max_new_tokens: int = _TINY_TOKENS
+    few: int = 6
     draws: int = 400
     tiny: bool = False
+
+    @property
+    def some(self) -> range:
+        """The few prompts."""
+        return range(min(self.few, len(self.prompts)))
+
+    @cached_property
+    def small(self) -> Bench:
+        """A bench of as many layers on which a step takes a millisecond or so."""
+        return self if self.tiny else random_bench(self.stack.num_layers)
 
     @cached_property
     def preparation(self) -> Preparation:

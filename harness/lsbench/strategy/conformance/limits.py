@@ -21,7 +21,7 @@ from lsbench.strategy.conformance.result import Failed, NotApplicable
 from lsbench.strategy.emission import Emitted
 
 _SAMPLED = Sampling(temperature=0.8)
-_LIMITS = (1, 2, 3, 5, 8, 13)
+_LIMITS, _FEW_LIMITS = (1, 2, 3, 5, 8, 13), (1, 3)
 _EXACT = 1e-8
 """Largest difference of float64 logits that the order of sums explains."""
 _SAME_DEPTH = 1e-6
@@ -31,8 +31,8 @@ def token_limit(subject: Subject) -> str:
     """Exactly ``max_new_tokens`` come out where nothing stops the generation, never more."""
     bench, strategy = subject.bench, subject.make()
     count = 0
-    for prompt in range(min(6, len(bench.prompts))):
-        for limit in (*_LIMITS, bench.max_new_tokens):
+    for prompt in bench.some:
+        for limit in (*(_LIMITS if bench.tiny else _FEW_LIMITS), bench.max_new_tokens):
             for sampling in (Sampling(), _SAMPLED):
                 request = bench.request(prompt, sampling, seed=prompt, max_new_tokens=limit)
                 tokens = observe(strategy, bench.stack, request).tokens
@@ -48,7 +48,7 @@ def stop_ids(subject: Subject) -> str:
     """A stop id ends the generation where it stands in the unstopped one, and changes nothing before it."""
     bench, strategy = subject.bench, subject.make()
     count = 0
-    for prompt in range(min(4, len(bench.prompts))):
+    for prompt in bench.some[:4]:
         whole = observe(strategy, bench.stack, bench.request(prompt)).tokens
         for place in range(0, len(whole), 3):
             stop = whole[place]
@@ -68,7 +68,7 @@ def session_left(subject: Subject) -> str:
     """Afterwards the session holds what came out, and full depth over it equals a fresh full pass."""
     bench, strategy = subject.bench, subject.make()
     used = 0
-    for prompt in range(min(6, len(bench.prompts))):
+    for prompt in bench.some:
         request = bench.request(prompt)
         session = session_for(bench.stack, request)
         out = observe(strategy, bench.stack, request, session).tokens
@@ -111,7 +111,7 @@ def depth(subject: Subject) -> str:
     bench, strategy = subject.bench, subject.make()
     layers = bench.stack.num_layers
     told = 0
-    for prompt in range(min(6, len(bench.prompts))):
+    for prompt in bench.some:
         request = bench.request(prompt)
         session = session_for(bench.stack, request)
         seen: list[float | None] = []

@@ -161,7 +161,8 @@ class _Probes:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._seen: dict[str, object] = {}
-        bench = subject.bench
+        # Whether an option acts shows on a small model as well, and takes many runs.
+        self._bench = bench = subject.bench.small
         tokens = min(_TOKENS, bench.max_new_tokens)
         self._requests = (
             bench.request(0, max_new_tokens=tokens),
@@ -180,9 +181,9 @@ class _Probes:
         return self._seen[key]
 
     def _look(self, changed: Options) -> object | None:
-        stack = self._subject.bench.stack
+        stack = self._bench.stack
         try:
-            strategy = self._subject.make(changed)
+            strategy = self._subject.make(changed, self._bench)
         except BadInput:
             return None
         observed = tuple(observe(strategy, stack, request) for request in self._requests)

@@ -9,7 +9,7 @@ from lsbench.engine.loading import load_stack, load_tokenizer, resolve_device
 from lsbench.strategy.calibration import CALIBRATION_TEXTS
 from lsbench.strategy.conformance.bench import Bench
 
-_TOKENS = 12
+_TOKENS, _FEW = 8, 2
 _DRAWS = 150
 """Drawn on a model of as many layers with a tiny vocabulary, which is not fast any more."""
 _TEXTS = (
@@ -47,5 +47,6 @@ def real_bench(path: Path, name: str, device: str = "auto") -> Bench:
         tuple(map(ids, _TEXTS)),
         tuple(map(ids, CALIBRATION_TEXTS)),
         max_new_tokens=_TOKENS,
+        few=_FEW,
         draws=_DRAWS,
     )

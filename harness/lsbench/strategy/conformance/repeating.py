@@ -24,9 +24,9 @@ _TRIES = 4
 def seeds(subject: Subject) -> str:
     """A request's seed decides its draws: the same again in any order, another with another seed."""
     bench, strategy = subject.bench, subject.make()
-    requests = [bench.request(prompt, _SAMPLED, seed=prompt + 11) for prompt in range(3)]
+    requests = [bench.request(prompt, _SAMPLED, seed=prompt + 11) for prompt in bench.some[:3]]
     first = [observe(strategy, bench.stack, request) for request in requests]
-    for place in (2, 0, 1, 0):
+    for place in (*reversed(range(len(requests))), 0):
         again = observe(strategy, bench.stack, requests[place])
         if again != first[place]:
             raise Failed(f"request {place} asked again, in another order: {_difference(first[place], again)}")
@@ -64,8 +64,7 @@ def global_random_state(subject: Subject) -> str:
 def state_between_requests(subject: Subject) -> str:
     """A used strategy does as a new one, and two generations under way do not see each other."""
     bench, used, by_time = subject.bench, subject.make(), _drafts_by_time(subject)
-    count = min(4, len(bench.prompts))
-    requests = [bench.request(prompt) for prompt in range(count)]
+    requests = [bench.request(prompt) for prompt in bench.some[:4]]
     requests.append(bench.request(0, _SAMPLED, seed=3))
     alone: list[Observation] = []
     for number, request in enumerate(requests):

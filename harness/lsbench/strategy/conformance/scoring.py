@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lsbench.spec import ScoreWindow
-from lsbench.strategy.conformance.bench import Subject, random_bench
+from lsbench.strategy.conformance.bench import Subject
 from lsbench.strategy.conformance.observation import observe, score
 from lsbench.strategy.conformance.result import Failed
 
@@ -20,7 +20,7 @@ def agreement(subject: Subject) -> str:
     """Over its own greedy output, ``score`` chooses what ``generate`` chose, at the same depth."""
     bench, strategy = subject.bench, subject.make()
     count = 0
-    for prompt in range(min(8, len(bench.prompts))):
+    for prompt in bench.some:
         observed = observe(strategy, bench.stack, bench.request(prompt))
         window = ScoreWindow(context=bench.prompts[prompt], continuation=observed.tokens)
         scored = score(strategy, bench.stack, window)
@@ -45,7 +45,7 @@ def distribution(subject: Subject) -> str:
     bench, strategy = subject.bench, subject.make()
     vocabulary = bench.stack.vocabulary_size
     if vocabulary > _LARGEST_VOCABULARY:
-        bench = random_bench(bench.stack.num_layers)
+        bench = bench.small
         strategy = subject.make(bench=bench)
         vocabulary = bench.stack.vocabulary_size
     context = bench.prompts[1]
