@@ -23,7 +23,7 @@ _VOCABULARY, _LENGTH = 4, 4
 _SAMPLINGS = (Sampling(temperature=1.0), Sampling(temperature=0.8, top_p=0.9, top_k=3))
 _MORE = 6
 """Times as many draws in a second round, where the first leaves a doubt."""
-_SUSPICIOUS, _REFUTED, _PLAIN = 1e-2, 1e-4, 1e-7
+_SUSPICIOUS, _REFUTED, _PLAIN = 0.1, 1e-4, 1e-7
 """Chance, for a lossless strategy, that a second round is made; that it refutes the claim; and that the first
 round already does."""
 _LEAST_EXPECTED = 5.0
