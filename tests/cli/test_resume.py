@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 SLOW = ("-s", "static_exit:exit_layer=2", "-s", "dawdling:pause=0.02", "--limit", "3")
 TASKS = "tiny_generate,tiny_choice"
-LINES = 3 * 3 + 3 * 2 + 9 * 3  # generations, fidelity, answer choices
+LINES = 3 * 3 + 3 * 2 + 3 + 9 * 3  # generations, fidelity, parity of the one that claims it, answer choices
 
 
 @pytest.fixture
