@@ -144,3 +144,16 @@ def test_unseen_change_against_its_closed_form():
 )
 def test_verdict(interval: tuple[float, float] | None, said: str):
     assert verdict(interval) == said
+
+
+@pytest.mark.parametrize(
+    ("interval", "swing", "said"),
+    [
+        ((1.03, 4.81), 0.81, "no significant difference"),
+        ((1.9, 4.81), 0.81, "faster"),
+        ((0.6, 0.97), 0.1, "no significant difference"),
+        ((0.6, 0.9), 0.1, "slower"),
+    ],
+)
+def test_a_verdict_lies_outside_the_machines_own_swing(interval, swing, said):
+    assert verdict(interval, swing) == said

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from lsbench.measurement.statistics import MIN_PROMPTS
 from lsbench.measurement.timing import NOISE_LIMIT
-from lsbench.metrics import Fidelity, Measured, Speed, TaskScores
+from lsbench.metrics import Ceiling, Fidelity, Measured, Speed, TaskScores
 from lsbench.records import SampleRecord
+
+IMPOSSIBLE = 1.15
+"""A speedup this many times its ceiling is an error of measurement; less may be one of the costs'."""
 
 BUSY_SHARE = 0.5
 """Load average before the run, as a share of the cores, from which other work counts as a disturbance."""
@@ -20,7 +23,8 @@ def about_machine(noise: float | None, load_average: float | None, cores: int | 
     if noise is not None and noise > NOISE_LIMIT:
         said.append(
             f"The machine was too noisy for small differences: two halves of the baseline's requests differ "
-            f"by {noise:.1%} in time per token (more than {NOISE_LIMIT:.0%})."
+            f"by {noise:.1%} in time per token (more than {NOISE_LIMIT:.0%}). Faster or slower is said only "
+            "of an interval that lies further from 1× than that."
         )
     if load_average is not None and cores and load_average > BUSY_SHARE * cores:
         said.append(
@@ -58,6 +62,17 @@ def about_failures(records: Sequence[SampleRecord], label: str) -> list[str]:
         return []
     first = " ".join((failed[0].error or "").split())[:200]
     return [f"{label}: {len(failed)} of {_count(len(records), 'request')} failed, the first with: {first}"]
+
+
+def about_ceiling(label: str, ceiling: Ceiling | None) -> list[str]:
+    """Whether a speedup is more than the work left out could give."""
+    if ceiling is None or ceiling.achieved_fraction <= IMPOSSIBLE:
+        return []
+    return [
+        f"{label}: do not believe its speedup. It is {ceiling.achieved_fraction:.0%} of the best that the "
+        "measured costs allow, so the machine's speed changed while the run was timed; run it again on a "
+        "quiet machine."
+    ]
 
 
 def about_tasks(

@@ -66,11 +66,18 @@ def unseen_change(documents: int) -> float:
     return float(binomtest(0, documents).proportion_ci(_CONFIDENCE, method="exact").high)
 
 
-def verdict(interval: Interval | None) -> Verdict:
-    """What a speedup's interval allows to be said; without an interval nothing is claimed."""
-    if interval is not None and interval[0] > 1:
+def verdict(interval: Interval | None, swing: float = 0.0) -> Verdict:
+    """What a speedup's interval allows to be said; without an interval nothing is claimed.
+
+    Args:
+        interval: of the speedup.
+        swing: how far the machine's own speed went up and down, relative; the interval must lie further
+            from 1 than that. A bootstrap over prompts cannot know of a burst of other work that fell on
+            few of them.
+    """
+    if interval is not None and interval[0] > 1 + swing:
         return "faster"
-    if interval is not None and interval[1] < 1:
+    if interval is not None and interval[1] < 1 / (1 + swing):
         return "slower"
     return "no significant difference"
 

@@ -101,9 +101,10 @@ def summarise(
             said.append(f"{choice.label} is the baseline itself; it is not compared with itself.")
             continue
         claims = lossless.get(choice.label, False)
-        metrics, left_out = _strategy(context, choice, records, claims, scored)
+        metrics, left_out = _strategy(context, choice, records, claims, scored, baseline.noise)
         strategies.append(metrics)
         said += about_parity(records, choice.label)
+        said += notes.about_ceiling(choice.label, metrics.ceiling)
         said += notes.about_pairs(choice.label, metrics.speed, left_out)
         said += notes.about_failures([r for r in records if r.label == choice.label], choice.label)
         said += notes.about_tasks(choice.label, metrics.tasks, baseline.tasks, metrics.fidelity)
@@ -123,6 +124,7 @@ def _strategy(
     records: Sequence[SampleRecord],
     claims_lossless: bool,
     scored: Mapping[str, Mapping[str, Scored]],
+    noise_found: float | None,
 ) -> tuple[StrategyMetrics, Mapping[str, int]]:
     """One strategy's metrics, and why prompts are missing from its speedup."""
     label = choice.label
@@ -139,7 +141,7 @@ def _strategy(
         )
         for task, scores in scored.get(label, {}).items()
     }
-    speed = _speed(written, timed)
+    speed = _speed(written, timed, noise_found)
     measured = speed.speedup.value if speed is not None and speed.speedup is not None else None
     metrics = StrategyMetrics(
         name=choice.name,
@@ -164,10 +166,10 @@ def _strategy(
     return metrics, timed.left_out
 
 
-def _speed(written: Sequence[SampleRecord], timed: Pairing) -> Speed | None:
+def _speed(written: Sequence[SampleRecord], timed: Pairing, noise_found: float | None) -> Speed | None:
     if not written:
         return None
-    ratios = speedups(timed.pairs)
+    ratios = speedups(timed.pairs, noise_found)
     return Speed(
         speedup=ratios[0] if ratios else None,
         end_to_end_speedup=ratios[1] if ratios else None,

@@ -64,21 +64,23 @@ def tokens_per_second(records: Iterable[SampleRecord]) -> float | None:
     return sum(token_count(record) - 1 for record in timed) / seconds if seconds > 0 else None
 
 
-def speedups(pairs: Sequence[Pair]) -> tuple[Speedup, EndToEndSpeedup] | None:
+def speedups(pairs: Sequence[Pair], noise: float | None = None) -> tuple[Speedup, EndToEndSpeedup] | None:
     """Baseline over strategy in seconds per decoded token, and per generated token with prefill in.
 
     Both are ratios of totals over prompts, the repeats of a prompt together. None without pairs.
 
     Args:
         pairs: from ``comparable_in_time``.
+        noise: the baseline's; above the limit, a speedup counts only where it is clearly more than that.
     """
     if not pairs:
         return None
+    swing = noise if noise is not None and noise > NOISE_LIMIT else 0.0
     both = _by_prompt(pairs)
     decode, whole = _decode_columns(both), _whole_columns(both)
     interval = speedup_interval(*decode)
     return (
-        Speedup(value=_ratio(*decode), ci95=interval, verdict=verdict(interval)),
+        Speedup(value=_ratio(*decode), ci95=interval, verdict=verdict(interval, swing)),
         EndToEndSpeedup(value=_ratio(*whole), ci95=speedup_interval(*whole)),
     )
 
