@@ -7,6 +7,7 @@ is answered with the process's id, ``{"wait": PID}`` with its exit code (negativ
 import contextlib
 import json
 import os
+import signal
 import sys
 import traceback
 
@@ -40,6 +41,8 @@ def run(order: dict) -> None:
         os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     os.chdir(order["folder"])
     sys.path[:0] = order["path"]
+    # A shell that runs the tests in the background has its children ignore this one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 70
     try:
         from lsbench.cli import main

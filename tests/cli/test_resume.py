@@ -1,6 +1,7 @@
 """Real processes, stopped at any moment, and gone on with."""
 
 import json
+import os
 import signal
 import time
 from collections import Counter
@@ -132,10 +133,12 @@ def test_two_processes_never_write_to_one_folder(start, run_of, results, undistu
     first = start(*run_of(TASKS, *SLOW))
     first.until(lambda: results.exists() and any(lines_of(folder) for folder in results.glob("2*")))
     folder = the_run(results)
+    os.kill(first.pid, signal.SIGSTOP)  # it must not end before the others have asked
     second = start("run", "--resume", folder).wait()
     assert second.code == 2
     assert "another process" in second.err.splitlines()[-1]
     third = start("report", folder, "--rescore").wait()
     assert third.code == 2
+    os.kill(first.pid, signal.SIGCONT)
     assert first.wait().code == 0
     same_as(undisturbed, folder, lines_of, [])
