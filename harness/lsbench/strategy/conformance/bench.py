@@ -18,6 +18,7 @@ from lsbench.strategy.registry import resolve
 
 TINY_LAYERS = 4
 _TINY_TOKENS = 24
+_FEW_TOKENS = 4
 _GREEDY = Sampling()
 
 
@@ -54,6 +55,11 @@ class Bench:
     def small(self) -> Bench:
         """A bench of as many layers on which a step takes a millisecond or so."""
         return self if self.tiny else random_bench(self.stack.num_layers)
+
+    @cached_property
+    def few_tokens(self) -> Bench:
+        """A small bench of as many layers and four different tokens: every short sequence comes up often."""
+        return random_bench(self.stack.num_layers, _FEW_TOKENS)
 
     @cached_property
     def preparation(self) -> Preparation:

@@ -15,11 +15,11 @@ from torch import Tensor
 from lsbench.engine import DecoderStack, probabilities
 from lsbench.spec import Sampling
 from lsbench.strategy import Strategy
-from lsbench.strategy.conformance.bench import Bench, Subject, random_bench
+from lsbench.strategy.conformance.bench import Bench, Subject
 from lsbench.strategy.conformance.observation import full_logits, full_model, observe
 from lsbench.strategy.conformance.result import Failed, NotApplicable
 
-_VOCABULARY, _LENGTH = 4, 4
+_LENGTH = 4
 _SAMPLINGS = (Sampling(temperature=1.0), Sampling(temperature=0.8, top_p=0.9, top_k=3))
 _MORE = 6
 """Times as many draws in a second round, where the first leaves a doubt."""
@@ -49,7 +49,7 @@ def greedy(subject: Subject) -> str:
 def sampled(subject: Subject) -> str:
     """Sampled sequences come as often as the full model would draw them."""
     _claimed(subject)
-    bench = random_bench(subject.bench.stack.num_layers, _VOCABULARY)
+    bench = subject.bench.few_tokens
     strategy = subject.make(bench=bench)
     least, draws = 1.0, subject.bench.draws
     for sampling in _SAMPLINGS:

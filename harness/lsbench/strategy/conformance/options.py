@@ -10,8 +10,8 @@ from pydantic import JsonValue
 from lsbench.errors import BadInput
 from lsbench.option_text import write_value
 from lsbench.spec import Sampling, ScoreWindow, StrategyChoice, parse_strategy
-from lsbench.strategy.conformance.bench import Subject
-from lsbench.strategy.conformance.observation import full_model, observe, score
+from lsbench.strategy.conformance.bench import Bench, Subject
+from lsbench.strategy.conformance.observation import observe, score
 from lsbench.strategy.conformance.result import Failed, NotApplicable
 from lsbench.strategy.conformance.values import other_values, out_of_bounds, searched, wrong_types
 from lsbench.strategy.options import StrategyOptions, StrategyReference
@@ -83,12 +83,11 @@ def _acts(subject: Subject, probes: _Probes, name: str) -> None:
             # Cheap to ask, and most settings end here.
             if unchanged is None or _accepted(subject, changed) in (None, unchanged):
                 continue
-            before, after = probes.see(setting), probes.see(changed)
-            if before is None or after is None:
-                continue
-            if before != after:
+            differ = probes.differ(setting, changed)
+            if differ:
                 return
-            tried[write_value(value)] = None
+            if differ is not None:
+                tried[write_value(value)] = None
     if not tried:
         raise Failed(
             f"no other value of {name} could be tried; declare option(..., search=...) "
@@ -101,10 +100,8 @@ def _acts(subject: Subject, probes: _Probes, name: str) -> None:
 
 
 def _changes_nothing(subject: Subject, probes: _Probes, name: str) -> None:
-    seen = probes.see({})
     for value in other_values(subject.strategy.Options, name, subject.bench.stack.num_layers):
-        changed = probes.see({name: value})
-        if changed is not None and changed != seen:
+        if probes.differ({}, {name: value}):
             raise Failed(
                 f"{name} is declared to change cost only, but {name}={write_value(value)} changes more"
             )
@@ -156,35 +153,48 @@ def _as_given(options: StrategyOptions) -> dict[str, JsonValue]:
 
 
 class _Probes:
-    """What a few requests look like under some options; each setting is run once."""
+    """What a few requests look like under some options; each setting is run once.
+
+    They are made of a small model, on which whether an option acts shows as well as on another, and of one
+    that knows few tokens, whose text therefore repeats itself in every way.
+    """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._seen: dict[str, object] = {}
-        # Whether an option acts shows on a small model as well, and takes many runs.
-        self._bench = bench = subject.bench.small
+        self._benches = (subject.bench.small, subject.bench.few_tokens)
+        self._seen: dict[tuple[int, str], object] = {}
+
+    def differ(self, one: Options, other: Options) -> bool | None:
+        """Whether anything visible differs; None when strategy or model refuses either."""
+        answer: bool | None = None
+        for place in range(len(self._benches)):
+            before, after = self._see(place, one), self._see(place, other)
+            if before is not None and after is not None:
+                answer = before != after
+            if answer:
+                break
+        return answer
+
+    def _see(self, place: int, changed: Options) -> object | None:
+        key = place, write_value(dict(changed))
+        if key not in self._seen:
+            self._seen[key] = self._look(self._benches[place], changed)
+        return self._seen[key]
+
+    def _look(self, bench: Bench, changed: Options) -> object | None:
+        """Everything visible, or None."""
+        try:
+            strategy = self._subject.make(changed, bench)
+        except BadInput:
+            return None
         tokens = min(_TOKENS, bench.max_new_tokens)
-        self._requests = (
+        requests = (
             bench.request(0, max_new_tokens=tokens),
             bench.request(1, max_new_tokens=tokens),
             bench.request(2, max_new_tokens=tokens),
             bench.request(2, Sampling(temperature=0.8), seed=5, max_new_tokens=tokens),
         )
-        continuation = full_model(bench.stack, self._requests[0])
-        self._window = ScoreWindow(context=bench.prompts[0], continuation=continuation)
-
-    def see(self, changed: Options) -> object | None:
-        """Everything visible, or None when the strategy or the model refuses these options."""
-        key = write_value(dict(changed))
-        if key not in self._seen:
-            self._seen[key] = self._look(changed)
-        return self._seen[key]
-
-    def _look(self, changed: Options) -> object | None:
-        stack = self._bench.stack
-        try:
-            strategy = self._subject.make(changed, self._bench)
-        except BadInput:
-            return None
-        observed = tuple(observe(strategy, stack, request) for request in self._requests)
-        return (*observed, score(strategy, stack, self._window))
+        observed = tuple(observe(strategy, bench.stack, request) for request in requests)
+        # Any text will do, as long as it is the same under all options.
+        window = ScoreWindow(context=bench.prompts[0], continuation=bench.prompts[2][:tokens])
+        return (*observed, score(strategy, bench.stack, window))
