@@ -96,6 +96,16 @@ def test_a_stop_string_over_several_tokens(tiny_tokenizer, request_for):
     assert rule.text() == "one tw"
 
 
+def test_bytes_before_the_stop_are_read_as_the_character_they_are(sentence_tokenizer, request_for):
+    """Cut within the character before it, a run of bytes reads as nothing but replacement marks."""
+    tokens = sentence_tokenizer.convert_tokens_to_ids(
+        [f"<0x{byte:02X}>" for byte in "\U0001f642\x00\x01".encode()]
+    )
+    rule = StopRule(request_for(max_new_tokens=100, stop_strings=("\x01",)), sentence_tokenizer, CONTEXT)
+    assert pushed(rule, tokens) == [None] * 5 + ["stop_string"]
+    assert rule.text() == "\U0001f642\x00"
+
+
 def test_a_character_of_several_tokens_stops_when_it_is_whole(tiny_tokenizer, request_for):
     tokens = tiny_tokenizer.encode("a\u6f22b", add_special_tokens=False)
     assert len(tokens) == 5

@@ -1,5 +1,6 @@
 """Strategies by name: ours, a third party's, and what happens when one of them is broken."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from lsbench.strategy.registry import (
     StrategyEntry,
     list_strategies,
     load_strategy,
-    remembering,
     resolve,
     strategy_names,
 )
@@ -269,8 +269,9 @@ def test_resolving_draws_no_random_numbers() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_what_is_installed_can_be_remembered_for_a_while(install):
-    with remembering():
-        install("late", HALF, half="late_module:Half")
-        assert "half" not in strategy_names()
-    assert "half" in strategy_names()
+def test_what_comes_and_goes_while_the_process_runs_is_seen(install):
+    before = strategy_names()
+    site = install("late", HALF, half="late_module:Half")
+    assert strategy_names() == tuple(sorted((*before, "half")))
+    shutil.rmtree(site / "late-1.2.dist-info")
+    assert strategy_names() == before

@@ -37,6 +37,7 @@ class StopRule:
         self._limit = request.max_new_tokens
         self._room = context_length - len(request.prompt_tokens)
         self._special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._byte_ids = _byte_ids(tokenizer)
         # A token that is text has at least one byte of it, so a stop string spans at most its bytes.
         self._window = max((len(string.encode()) for string in self._stop_strings), default=0) + _SPARE_TOKENS
         self._written: list[int] = []
@@ -51,7 +52,7 @@ class StopRule:
         if token in self._stop_ids:
             return "eos"
         # The tail may begin with half a character, which reads as one that a stop string may hold.
-        if self._stops_in(self._written[-self._window :]) and self._stops_in(self._written):
+        if self._stops_in(self._tail()) and self._stops_in(self._written):
             return "stop_string"
         if len(self.token_ids) >= self._limit:
             return "context_full" if self._limit >= self._room else "max_new_tokens"
@@ -69,6 +70,13 @@ class StopRule:
         text = self._decode(tokens)
         return any(string in text for string in self._stop_strings)
 
+    def _tail(self) -> list[int]:
+        """The last tokens, as many as a stop string spans, from where they read as within the whole."""
+        begin = max(0, len(self._written) - self._window)
+        while begin and self._written[begin] in self._byte_ids:
+            begin -= 1
+        return self._written[begin:]
+
     def _is_text(self, token: int) -> bool:
         """Special tokens are not, nor are ids by which a model pads its vocabulary."""
         return token not in self._special and self._tokenizer.convert_ids_to_tokens(token) is not None
@@ -77,3 +85,13 @@ class StopRule:
         return cast(
             str, self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
+
+
+def _byte_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids that stand for a single byte each in a tokenizer that falls back to bytes.
+
+    A run of them reads as characters only as a whole: cut anywhere, all of it may read as nothing.
+    """
+    tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+    ids = cast(list[int | None], tokenizer.convert_tokens_to_ids(tokens))
+    return frozenset(id for id in ids if id is not None and id != tokenizer.unk_token_id)

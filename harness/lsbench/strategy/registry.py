@@ -5,11 +5,13 @@ A plugin that fails to load is named with its error and its distribution, and ne
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections import defaultdict
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
@@ -47,20 +49,6 @@ class StrategyEntry:
     target: str
     strategy: type[Strategy] | None
     error: str | None
-
-
-_remembered: dict[str, list[EntryPoint]] | None = None
-
-
-@contextmanager
-def remembering() -> Generator[None]:
-    """Within, what is installed is looked up once: every look-up reads the metadata of every package."""
-    global _remembered
-    before, _remembered = _remembered, _registered()
-    try:
-        yield
-    finally:
-        _remembered = before
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -142,12 +130,24 @@ def _checked(choice: StrategyChoice, prefix: str, asked: str) -> tuple[type[Stra
 
 
 def _registered() -> dict[str, list[EntryPoint]]:
-    if _remembered is not None:
-        return _remembered
+    return _installed(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _installed(_where: tuple[tuple[str, int], ...]) -> dict[str, list[EntryPoint]]:
+    """What is installed where ``_where`` says: a look-up reads the metadata of every package there is."""
     found: dict[str, list[EntryPoint]] = defaultdict(list)
     for entry_point in entry_points(group=GROUP):
         found[entry_point.name].append(entry_point)
     return dict(found)
+
+
+def _changed(folder: str) -> int:
+    """When something was last put in or taken out, in nanoseconds; 0 where there is no such folder."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _load(name: str, found: list[EntryPoint]) -> StrategyEntry:

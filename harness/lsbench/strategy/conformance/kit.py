@@ -15,7 +15,7 @@ from lsbench.strategy.conformance import imports, limits, lossless, options, rep
 from lsbench.strategy.conformance.bench import Bench, Subject, random_bench
 from lsbench.strategy.conformance.choices import complete
 from lsbench.strategy.conformance.result import CheckResult, Failed, NotApplicable, Report, Status
-from lsbench.strategy.registry import load_strategy, remembering
+from lsbench.strategy.registry import load_strategy
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def check_strategy(
             raise unknown("check", name, names)
     bench = bench or random_bench()
     results: list[CheckResult] = []
-    with _threads_for(bench), remembering():
+    with _threads_for(bench):
         subject = _subject(parse_strategy(strategy), bench)
         subject.make()  # options that the model refuses are told as such, once
         for result in _run(subject, only):
