@@ -16,29 +16,26 @@ from torch import Tensor
 from lsbench.engine.cache import KVCache
 from lsbench.engine.plan import DepthPlan
 from lsbench.engine.stack import DecoderStack
-from lsbench.engine.step import Step
+from lsbench.engine.step_request import Indices, StepRequest
+from lsbench.engine.stepping import take_step
 
 Array = npt.NDArray[np.float64]
 
 
-class _Watched(Step):
-    """A full-depth step of one prompt that notes the hidden states between its sub-layers as cosines."""
+class _Watched:
+    """Notes the hidden states between the sub-layers of a full-depth step as cosines."""
 
-    def __init__(
-        self, stack: DecoderStack, cache: KVCache, hidden: Tensor, plans: Sequence[DepthPlan]
-    ) -> None:
-        super().__init__(stack, cache, hidden, plans)
+    def __init__(self, hidden: Tensor) -> None:
         self.sublayers: list[Array] = []
         self.layers: list[Array] = []
         self._entering_layer = hidden
 
-    def _advance(self, hidden: Tensor) -> None:
+    def __call__(self, sublayer: int, positions: Indices, entering: Tensor, leaving: Tensor) -> None:
         # Every row runs in a full-depth step, so the rows before and after correspond.
-        self.sublayers.append(_cosines(self._moving, hidden))
-        super()._advance(hidden)
-        if len(self.sublayers) % 2 == 0:
-            self.layers.append(_cosines(self._entering_layer, hidden))
-            self._entering_layer = hidden
+        self.sublayers.append(_cosines(entering, leaving))
+        if sublayer % 2:
+            self.layers.append(_cosines(self._entering_layer, leaving))
+            self._entering_layer = leaving
 
 
 @torch.inference_mode()
@@ -84,9 +81,10 @@ def _watch(stack: DecoderStack, prompt: Sequence[int]) -> _Watched:
     )
     cache.append(0, count)
     hidden = stack.embed(torch.as_tensor(list(prompt), dtype=torch.int64, device=stack.device))
-    step = _Watched(stack, cache, hidden, [DepthPlan.full(stack.num_layers)])
-    step.run()
-    return step
+    watched = _Watched(hidden)
+    plan = DepthPlan.full(stack.num_layers)
+    take_step(stack, [StepRequest(cache, hidden, [plan], last_only=True, observer=watched)])
+    return watched
 
 
 def _cosines(before: Tensor, after: Tensor) -> Array:

@@ -87,6 +87,23 @@ class ExitView:
         return float(torch.cosine_similarity(self.hidden.float(), self.previous_hidden.float(), dim=0))
 
 
+def heads_of(head: Callable[[Tensor], Tensor], hidden: Tensor) -> list[Callable[[Tensor], Tensor]]:
+    """A head for each of several positions looked at together, [n, D]: whoever asks first asks for all.
+
+    The head's weights are read once for them, as they are where everything else runs together.
+    """
+    if len(hidden) == 1:
+        return [head]
+    made: list[Tensor] = []
+
+    def row(place: int) -> Tensor:
+        if not made:
+            made.append(head(hidden))
+        return made[0][place : place + 1]
+
+    return [lambda _, place=place: row(place) for place in range(len(hidden))]
+
+
 class DepthPolicy:
     """Decides the plan of each step. Override what you need; one object serves one request.
 

@@ -6,50 +6,42 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lsbench.engine.cache import APPROXIMATE, MASKED, PENDING, KVCache
+from lsbench.engine.cache import APPROXIMATE, MASKED, PENDING
 from lsbench.engine.plan import DepthPlan
-from lsbench.engine.policy import DepthPolicy
-
-Indices = npt.NDArray[np.int64]
+from lsbench.engine.step_request import Indices, StepRequest
 
 
 class Lane:
     """One sequence's part of a step: its new rows, what they run, and the older positions that ride along.
 
     Args:
-        cache: the sequences; the new positions are appended already.
-        sequence: which of them.
+        request: what its session wants; the new positions are appended already, and are its last ones.
+        sequence: which of the session's.
         first_row: the step's row of the first new position.
-        count: how many new positions: the sequence's last ones.
         plan: which sub-layers they run.
-        policy: who may stop the only new position or change its plan.
 
     Attributes:
+        cache: where the sequence is kept.
+        policy: who may stop the only new position or change its plan, or None.
         first, end: the new positions are ``first`` to before ``end``.
         rows: the step's rows of the new positions.
         runs: 2L flags; a policy may change those still to come.
         kv_fill: what becomes of keys and values that the new positions leave out.
         check_layers: after which layers (1..L-1) the policy wants to look.
         riders: rows of older positions that ride along now, in order of position.
+        observer: who is told what the new positions run, or None.
         has_left: whether the new positions have left out a sub-layer; then none of them is exact.
         has_brought_up: whether the step has changed older positions.
         pending, masked, inexact: for each layer, whether an older position may be so there.
     """
 
-    def __init__(
-        self,
-        cache: KVCache,
-        sequence: int,
-        first_row: int,
-        count: int,
-        plan: DepthPlan,
-        policy: DepthPolicy | None,
-    ) -> None:
-        self.sequence, self.count, self.policy = sequence, count, policy
+    def __init__(self, request: StepRequest, sequence: int, first_row: int, plan: DepthPlan) -> None:
+        cache, count, policy = request.cache, request.count, request.policies.get(sequence)
+        self.cache, self.sequence, self.count, self.policy = cache, sequence, count, policy
+        self.observer = request.observer
         self.rows = slice(first_row, first_row + count)
         self.end = int(cache.lengths[sequence])
         self.first = self.end - count

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,8 @@ from lsbench.engine.cache import KVCache
 from lsbench.engine.plan import DepthPlan, check_plan
 from lsbench.engine.policy import DepthPolicy, StepContext
 from lsbench.engine.stack import DecoderStack
-from lsbench.engine.step import Step
+from lsbench.engine.step_request import Observer, StepOutcome, StepRequest
+from lsbench.engine.stepping import take_step as take_step_alone
 
 _HEAD_ROWS = 256
 """Rows of the prompt that go through the head at a time when its perplexity is asked for."""
@@ -51,10 +52,18 @@ class Session:
         stack: the model.
         batch: B.
         capacity: positions to allocate for; more is made room for by doubling.
+        take_step: runs what it asks for; None runs it by itself, at once.
     """
 
-    def __init__(self, stack: DecoderStack, batch: int = 1, capacity: int = 256) -> None:
+    def __init__(
+        self,
+        stack: DecoderStack,
+        batch: int = 1,
+        capacity: int = 256,
+        take_step: Callable[[StepRequest], StepOutcome] | None = None,
+    ) -> None:
         self.stack = stack
+        self._take_step = take_step or (lambda request: take_step_alone(stack, [request])[0])
         self.batch = batch
         shape = stack.shape
         self.cache = KVCache(
@@ -104,10 +113,10 @@ class Session:
         """
         self._check_tokens(tokens)
         self.prompt_lengths = [int(length) + tokens.shape[1] for length in self.cache.lengths]
-        step = self._step(tokens, [self._full] * self.batch, {})
-        hidden = step.hidden[: step.num_new].view(self.batch, tokens.shape[1], -1)
-        logits = self.stack.head(hidden[:, -1])
+        outcome = self._step(tokens, [self._full] * self.batch, {}, last_only=True)
+        logits = outcome.logits
         if with_perplexity:
+            hidden = outcome.hidden.view(self.batch, tokens.shape[1], -1)
             self.prompt_perplexity = [self._perplexity(hidden[b], tokens[b]) for b in range(self.batch)]
         for sequence in range(self.batch):
             self._predictions[sequence] = (self.lengths[sequence] - 1, logits[sequence][None])
@@ -115,7 +124,10 @@ class Session:
 
     @torch.inference_mode()
     def forward(
-        self, tokens: Tensor, plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy]
+        self,
+        tokens: Tensor,
+        plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy],
+        observer: Observer | None = None,
     ) -> StepResult:
         """Append tokens and run them under a plan, or as deep as a policy decides.
 
@@ -125,13 +137,14 @@ class Session:
         Args:
             tokens: [B, T] int64, T >= 1.
             plan_or_policy: one plan for all; one policy for all; or one policy for each sequence.
+            observer: told what these positions run, sub-layer by sub-layer.
 
         Raises:
             ValueError: a plan for another number of layers, or a shape that does not fit.
         """
         self._check_tokens(tokens)
         if isinstance(plan_or_policy, DepthPlan):
-            return self._planned(tokens, [plan_or_policy] * self.batch, {})
+            return self._planned(tokens, [plan_or_policy] * self.batch, {}, observer)
         many = isinstance(plan_or_policy, Sequence)
         policies = list(plan_or_policy) if many else [plan_or_policy] * self.batch
         if len(policies) != self.batch:
@@ -139,9 +152,9 @@ class Session:
         constant = [policy.constant_plan(self.num_layers) for policy in policies]
         plans = [plan for plan in constant if plan is not None]
         if len(plans) == self.batch:
-            return self._planned(tokens, plans, {})
+            return self._planned(tokens, plans, {}, observer)
         # A decision may rest on the token before, so that several tokens go one after the other.
-        results = [self._decided(tokens[:, t : t + 1], policies) for t in range(tokens.shape[1])]
+        results = [self._decided(tokens[:, t : t + 1], policies, observer) for t in range(tokens.shape[1])]
         if len(results) == 1:
             return results[0]
         return StepResult(
@@ -151,12 +164,14 @@ class Session:
         )
 
     @torch.inference_mode()
-    def verify(self, tokens: Tensor) -> StepResult:
+    def verify(self, tokens: Tensor, observer: Observer | None = None) -> StepResult:
         """Full depth over every position from the first that is not exact, resuming where each still was.
 
         Args:
             tokens: [B, T] int64: the ids from ``exact_lengths`` on. Those already held must be the same;
                 the rest is appended.
+            observer: told what these positions run, sub-layer by sub-layer; one that resumes is not heard of
+                below where it does.
 
         Returns:
             logits for each of ``tokens``; ``layers_run`` is L for all of them.
@@ -188,11 +203,15 @@ class Session:
         if kept:
             rows = torch.tensor(list(kept), device=self.stack.device)
             hidden = hidden.index_copy(0, rows, torch.stack(list(kept.values())))
-        step = Step(
-            self.stack, self.cache, hidden, [self._full] * self.batch, starts=starts if kept else None
+        request = StepRequest(
+            self.cache,
+            hidden,
+            [self._full] * self.batch,
+            starts=starts if kept else None,
+            verifies=True,
+            observer=observer,
         )
-        step.run()
-        return self._result(step, first)
+        return self._result(self._take_step(request), first)
 
     def resumable_layers(self, sequence: int = 0) -> float:
         """Layers that the positions not wholly exact did run exactly, which ``verify`` need not run again."""
@@ -234,12 +253,18 @@ class Session:
             raise ValueError(f"tokens must be [{self.batch}, T >= 1], got {tuple(tokens.shape)}")
 
     def _planned(
-        self, tokens: Tensor, plans: Sequence[DepthPlan], policies: dict[int, DepthPolicy]
+        self,
+        tokens: Tensor,
+        plans: Sequence[DepthPlan],
+        policies: dict[int, DepthPolicy],
+        observer: Observer | None,
     ) -> StepResult:
         first = self.lengths
-        return self._result(self._step(tokens, plans, policies), first)
+        return self._result(self._step(tokens, plans, policies, observer=observer), first)
 
-    def _decided(self, tokens: Tensor, policies: Sequence[DepthPolicy]) -> StepResult:
+    def _decided(
+        self, tokens: Tensor, policies: Sequence[DepthPolicy], observer: Observer | None
+    ) -> StepResult:
         plans = [
             policy.plan(
                 StepContext(
@@ -252,42 +277,35 @@ class Session:
             )
             for sequence, policy in enumerate(policies)
         ]
-        return self._planned(tokens, plans, dict(enumerate(policies)))
+        return self._planned(tokens, plans, dict(enumerate(policies)), observer)
 
-    def _step(self, tokens: Tensor, plans: Sequence[DepthPlan], policies: dict[int, DepthPolicy]) -> Step:
+    def _step(
+        self,
+        tokens: Tensor,
+        plans: Sequence[DepthPlan],
+        policies: dict[int, DepthPolicy],
+        last_only: bool = False,
+        observer: Observer | None = None,
+    ) -> StepOutcome:
         for plan in plans:
             check_plan(plan, self.num_layers)
         for sequence, ids in enumerate(tokens.tolist()):
             self.cache.append(sequence, len(ids))
             self._tokens[sequence].extend(ids)
-        step = Step(self.stack, self.cache, self.stack.embed(tokens.reshape(-1)), plans, policies)
-        step.run()
-        return step
+        hidden = self.stack.embed(tokens.reshape(-1))
+        return self._take_step(
+            StepRequest(self.cache, hidden, plans, policies, last_only=last_only, observer=observer)
+        )
 
-    def _result(self, step: Step, first: Sequence[int]) -> StepResult:
-        count = step.num_new // self.batch
-        logits = self._logits(step).view(self.batch, count, -1)
+    def _result(self, outcome: StepOutcome, first: Sequence[int]) -> StepResult:
+        count = outcome.hidden.shape[0] // self.batch
+        logits = outcome.logits.view(self.batch, count, -1)
         for sequence in range(self.batch):
             self._predictions[sequence] = (first[sequence], logits[sequence])
-        runs = step.runs
+        runs = outcome.runs
         return StepResult(
             logits, self._layers_run(runs).reshape(self.batch, count), runs.reshape(self.batch, count, -1)
         )
-
-    def _logits(self, step: Step) -> Tensor:
-        """[N, V] of the new rows; what a policy has looked at where it stopped is not computed again."""
-        known = {
-            row: view.computed_logits for row, view in step.views.items() if view.computed_logits is not None
-        }
-        unknown = [row for row in range(step.num_new) if row not in known]
-        hidden = step.hidden[: step.num_new]
-        if not known:
-            return self.stack.head(hidden)
-        rows = list(known.values())
-        if unknown:
-            rows.extend(self.stack.head(hidden[unknown]))
-        order = np.argsort([*known, *unknown])
-        return torch.stack([rows[place] for place in order])
 
     def _layers_run(self, runs: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """[N, 2L] flags to [N] layers. Each layer is summed first, so that whole layers count exactly 1."""

@@ -13,13 +13,14 @@ What happens at each sub-layer, in order:
 4. After a layer at which its policy wants to look, the newest row may stop or get another plan.
 
 All new rows of one sequence share one plan; ``verify`` gives every row the full plan from its own
-frontier on. What a step does at a sub-layer in Python is a few look-ups while the rows that run stay the
-same ones; everything else is worked out when they change.
+frontier on. Sequences may bring different numbers of rows, and may belong to different sessions. What a
+step does at a sub-layer in Python is a few look-ups while the rows that run stay the same ones; everything
+else is worked out when they change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,12 @@ import torch
 from torch import Tensor
 
 from lsbench.engine.block import attend
-from lsbench.engine.cache import APPROXIMATE, EXACT, MASKED, PENDING, KVCache
-from lsbench.engine.plan import DepthPlan, check_plan
-from lsbench.engine.policy import DepthPolicy, ExitView
+from lsbench.engine.cache import APPROXIMATE, EXACT, MASKED, PENDING
+from lsbench.engine.plan import check_plan
+from lsbench.engine.policy import ExitView, heads_of
 from lsbench.engine.rows import Indices, Lane, Part, Party, make_party
 from lsbench.engine.stack import DecoderStack
+from lsbench.engine.step_request import StepRequest
 
 
 class Step:
@@ -39,47 +41,38 @@ class Step:
 
     Args:
         stack: the model.
-        cache: the sequences; the new positions are appended already, as many to each.
-        hidden: [B * T, D] of the last T positions of each sequence, entering each row's start.
-        plans: the plan of each sequence.
-        policies: sequence to who may stop its single row or change its plan.
-        starts: [B * T] first sub-layer of each row; None is the bottom for all.
+        requests: what runs together; their rows stand one request after the other.
 
     Attributes:
         lanes: the step as each sequence sees it.
-        num_new: B * T; rows from there on are older positions that rode along at some time.
+        num_new: all new rows; rows from there on are older positions that rode along at some time.
         views: row to the view at which its policy stopped it.
     """
 
-    def __init__(
-        self,
-        stack: DecoderStack,
-        cache: KVCache,
-        hidden: Tensor,
-        plans: Sequence[DepthPlan],
-        policies: Mapping[int, DepthPolicy] | None = None,
-        starts: Indices | None = None,
-    ) -> None:
-        self.stack, self.cache = stack, cache
-        self.num_new = hidden.shape[0]
-        count = self.num_new // len(plans)
-        policies = policies or {}
-        self.lanes = [
-            Lane(cache, sequence, sequence * count, count, plan, policies.get(sequence))
-            for sequence, plan in enumerate(plans)
-        ]
+    def __init__(self, stack: DecoderStack, requests: Sequence[StepRequest]) -> None:
+        self.stack = stack
+        self.lanes: list[Lane] = []
+        row = 0
+        for request in requests:
+            for sequence, plan in enumerate(request.plans):
+                self.lanes.append(Lane(request, sequence, row, plan))
+                row += request.count
+        self.num_new = row
         self.views: dict[int, ExitView] = {}
         self._positions: Indices = np.concatenate([np.arange(lane.first, lane.end) for lane in self.lanes])
         self._state: npt.NDArray[np.uint8] = np.full(self.num_new, EXACT, dtype=np.uint8)
         """What the keys and values are that each row makes now: EXACT or APPROXIMATE."""
-        self._starts = starts
-        self._begins = frozenset(() if starts is None else starts.tolist())
-        self._rotary = stack.rotary(int(cache.lengths.max()))
+        self._starts = _starts(requests)
+        self._begins = frozenset(() if self._starts is None else self._starts.tolist())
+        self._rotary = stack.rotary(max(lane.end for lane in self.lanes))
         self._check_layers = frozenset().union(*(lane.check_layers for lane in self.lanes))
+        self._observed = any(request.observer is not None for request in requests)
         # Hidden states of the rows that run now are kept apart for as long as the same ones run.
-        self._hidden = hidden
+        self._hidden = (
+            requests[0].hidden if len(requests) == 1 else torch.cat([request.hidden for request in requests])
+        )
         self._running: Party | None = None
-        self._moving = hidden
+        self._moving = self._hidden
         self._parties: dict[tuple[object, ...], Party | None] = {}
         self._changes = 0
         """How often rows have begun, joined or left: a party is made for one such time."""
@@ -95,13 +88,6 @@ class Step:
             )
         return self._hidden
 
-    @property
-    def runs(self) -> npt.NDArray[np.bool_]:
-        """[N, 2L], the sub-layers that each new row ran."""
-        return np.repeat(
-            np.array([lane.runs for lane in self.lanes], dtype=bool), self.lanes[0].count, axis=0
-        )
-
     def run(self) -> None:
         """Take every row up to the end of its plan."""
         for layer in range(self.stack.num_layers):
@@ -109,10 +95,16 @@ class Step:
             entering = self.hidden if checked else None
             party = self._gather(2 * layer)
             if party is not None:
+                before = self._enter(party)
                 self._attention(layer, party)
+                if self._observed:
+                    self._tell(2 * layer, party, before)
             party = self._gather(2 * layer + 1)
             if party is not None:
+                before = self._enter(party)
                 self._mlp(layer, party)
+                if self._observed:
+                    self._tell(2 * layer + 1, party, before)
             if entering is not None:
                 self._check(layer + 1, entering)
         self._finish()
@@ -159,7 +151,7 @@ class Step:
         Returns:
             the rows made for them; they have yet to run the layer's attention.
         """
-        pending = np.flatnonzero(self.cache.state[lane.sequence, :limit, layer] == PENDING)
+        pending = np.flatnonzero(lane.cache.state[lane.sequence, :limit, layer] == PENDING)
         pending = np.setdiff1d(pending, self._positions[list(present)], assume_unique=True)
         if not pending.size:
             return []
@@ -186,13 +178,13 @@ class Step:
         """A row for each older position, taken up again from what was kept of it; row to its frontier."""
         first, sequence = len(self._positions), lane.sequence
         lane.has_brought_up = True
-        kept = [self.cache.resume[sequence, position] for position in positions.tolist()]
+        kept = [lane.cache.resume[sequence, position] for position in positions.tolist()]
         self._hidden = torch.cat([self.hidden, torch.stack(kept)])
         self._positions = np.concatenate([self._positions, positions])
         self._state = np.concatenate([self._state, np.full(len(positions), EXACT, dtype=np.uint8)])
         # A party of all rows is one of all rows no longer.
         self._changes += 1
-        return dict(enumerate(self.cache.frontier[sequence, positions].tolist(), start=first))
+        return dict(enumerate(lane.cache.frontier[sequence, positions].tolist(), start=first))
 
     # -- what is left out ---------------------------------------------------------------------------
 
@@ -217,18 +209,18 @@ class Step:
         if self._state[row] == EXACT:
             self._state[row] = APPROXIMATE
             # A view: hidden states are never written to.
-            self.cache.keep(lane.sequence, int(self._positions[row]), index, hidden)
+            lane.cache.keep(lane.sequence, int(self._positions[row]), index, hidden)
 
     def _fill(self, lane: Lane, layer: int) -> None:
-        state = self.cache.state[lane.sequence, lane.first : lane.end, layer]
+        state = lane.cache.state[lane.sequence, lane.first : lane.end, layer]
         if lane.kv_fill == "mask":
             state[:] = MASKED
             return
         cos, sin = (table[lane.first : lane.end] for table in self._rotary)
         keys, values = self.stack.blocks[layer].project_kv(self.hidden[lane.rows], cos, sin)
-        self.cache.write(layer, lane.sequence, lane.first, keys, values)
+        lane.cache.write(layer, lane.sequence, lane.first, keys, values)
         # The hidden state that enters the first sub-layer left out is still exact.
-        frontier = self.cache.frontier[lane.sequence, lane.first : lane.end]
+        frontier = lane.cache.frontier[lane.sequence, lane.first : lane.end]
         state[:] = np.where(frontier == 2 * layer, EXACT, APPROXIMATE)
 
     # -- running ------------------------------------------------------------------------------------
@@ -247,13 +239,13 @@ class Step:
         projected = block.project(hidden, party.cos, party.sin)
         outputs: list[Tensor] = []
         for part, (queries, keys, values, entering) in party.split(*projected, hidden):
-            sequence = part.lane.sequence
+            cache, sequence = part.lane.cache, part.lane.sequence
             if part.contiguous:
-                self.cache.write(layer, sequence, part.first, keys, values)
-                self.cache.state[sequence, part.first : part.length, layer] = self._state[part.rows]
+                cache.write(layer, sequence, part.first, keys, values)
+                cache.state[sequence, part.first : part.length, layer] = self._state[part.rows]
             else:
-                self.cache.scatter(layer, sequence, part.positions, keys, values)
-                self.cache.state[sequence, part.positions, layer] = self._state[part.rows]
+                cache.scatter(layer, sequence, part.positions, keys, values)
+                cache.state[sequence, part.positions, layer] = self._state[part.rows]
             outputs.append(self._attend(layer, part, queries))
             if part.lane.inexact[layer]:
                 self._lose_exactness(layer, part, entering)
@@ -268,10 +260,10 @@ class Step:
         self._moving = hidden
 
     def _attend(self, layer: int, part: Part, queries: Tensor) -> Tensor:
-        keys, values = self.cache.read(layer, part.lane.sequence, part.length)
+        keys, values = part.lane.cache.read(layer, part.lane.sequence, part.length)
         mask, causal = part.mask, part.causal
         if part.lane.masked[layer]:
-            visible = self.cache.state[part.lane.sequence, : part.length, layer] != MASKED
+            visible = part.lane.cache.state[part.lane.sequence, : part.length, layer] != MASKED
             if not visible.all():
                 sees = (np.arange(part.length) <= part.positions[:, None]) & visible
                 mask, causal = torch.as_tensor(sees, device=self.stack.device), False
@@ -281,25 +273,44 @@ class Step:
         """Rows that saw an inexact position at ``layer`` are exact no further than its attention."""
         if not (self._state[part.rows] == EXACT).any():
             return
-        seen = self.cache.state[part.lane.sequence, : part.length - 1, layer]
+        seen = part.lane.cache.state[part.lane.sequence, : part.length - 1, layer]
         inexact = np.flatnonzero(seen != EXACT)
         if not inexact.size:
             return
         for place in np.flatnonzero(part.positions > inexact[0]):
             self._stop_exactness(part.lane, int(part.rows[place]), 2 * layer, entering[int(place)])
 
+    def _tell(self, index: int, party: Party, before: Tensor) -> None:
+        """Observers hear what their own new positions did; older ones that ride along are nobody's news."""
+        for part, (entering, leaving) in party.split(before, self._moving):
+            observer = part.lane.observer
+            if observer is None:
+                continue
+            new = np.flatnonzero(part.rows < self.num_new)
+            if len(new) < len(part.rows):
+                rows = torch.as_tensor(new, device=self.stack.device)
+                entering, leaving = entering[rows], leaving[rows]
+            if len(new):
+                observer(index, part.positions[new], entering, leaving)
+
     # -- deciding and ending ------------------------------------------------------------------------
 
     def _check(self, layer: int, entering: Tensor) -> None:
         """Ask the policies that want to look after ``layer``, where it ran and something is still to run."""
         index = 2 * layer
-        for lane in self.lanes:
-            if layer not in lane.check_layers or lane.policy is None:
-                continue
-            if not any(lane.runs[index - 2 : index]) or not any(lane.runs[index:]):
-                continue
-            row = lane.rows.start
-            view = ExitView(self.hidden[row], entering[row], self.stack.head)
+        looking = [
+            lane
+            for lane in self.lanes
+            if layer in lane.check_layers and any(lane.runs[index - 2 : index]) and any(lane.runs[index:])
+        ]
+        if not looking:
+            return
+        rows = [lane.rows.start for lane in looking]
+        hidden = self.hidden
+        heads = heads_of(self.stack.head, hidden if len(hidden) == len(rows) else hidden[rows])
+        for lane, row, head in zip(looking, rows, heads, strict=True):
+            assert lane.policy is not None  # only a policy has layers to check
+            view = ExitView(hidden[row], entering[row], head)
             revised = lane.policy.replan(layer, view)
             if revised is not None:
                 check_plan(revised, self.stack.num_layers)
@@ -311,8 +322,20 @@ class Step:
     def _finish(self) -> None:
         for lane in self.lanes:
             exact = np.flatnonzero(self._state[lane.rows] == EXACT) + lane.first
-            self.cache.complete(lane.sequence, exact)
+            lane.cache.complete(lane.sequence, exact)
             if lane.riders:
                 riding = self._positions[lane.riders]
-                self.cache.complete(lane.sequence, riding[self._state[lane.riders] == EXACT])
-            self.cache.settle(lane.sequence, 0 if lane.has_brought_up else lane.first)
+                lane.cache.complete(lane.sequence, riding[self._state[lane.riders] == EXACT])
+            lane.cache.settle(lane.sequence, 0 if lane.has_brought_up else lane.first)
+
+
+def _starts(requests: Sequence[StepRequest]) -> Indices | None:
+    """[N] first sub-layer of every row; None when all begin at the bottom."""
+    if all(request.starts is None for request in requests):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(request.hidden.shape[0], dtype=np.int64) if request.starts is None else request.starts
+            for request in requests
+        ]
+    )

@@ -82,7 +82,7 @@ def _riders_are_seen_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
 
     def reversed_rows(step, lane, positions):
         if len(positions) > 1:
-            for table in (step.cache.resume,):
+            for table in (lane.cache.resume,):
                 ends = [(lane.sequence, int(positions[0])), (lane.sequence, int(positions[-1]))]
                 first, last = (table[end] for end in ends)
                 table[ends[0]], table[ends[1]] = last, first
@@ -125,7 +125,7 @@ def _propagated_keys_count_as_exact(patch: pytest.MonkeyPatch) -> None:
     def proud(step, lane, layer):
         fill(step, lane, layer)
         if lane.kv_fill == "propagate":
-            step.cache.state[lane.sequence, lane.first : lane.end, layer] = EXACT
+            lane.cache.state[lane.sequence, lane.first : lane.end, layer] = EXACT
 
     patch.setattr(Step, "_fill", proud)
 

@@ -1,0 +1,77 @@
+"""What a session wants of a step, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from lsbench.engine.cache import KVCache
+from lsbench.engine.plan import DepthPlan
+from lsbench.engine.policy import DepthPolicy
+
+Indices = npt.NDArray[np.int64]
+
+
+class Observer(Protocol):
+    """Told of every sub-layer that a session's new positions run."""
+
+    def __call__(self, sublayer: int, positions: Indices, entering: Tensor, leaving: Tensor) -> None:
+        """``positions`` [n] ran ``sublayer`` (0..2L-1): hidden states [n, D] before and after, not copies."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """What one session wants of a step: new positions, as many to each of its sequences.
+
+    Attributes:
+        cache: the session's sequences; the new positions are appended already.
+        hidden: [B * T, D] of the last T positions of each sequence, entering each row's start.
+        plans: the plan of each sequence.
+        policies: sequence to who may stop its single row or change its plan.
+        starts: [B * T] first sub-layer of each row; None is the bottom for all.
+        last_only: predict after the last position of each sequence alone, and not after every one.
+        verifies: it checks what a draft proposed; where sessions step together, it may wait for others that
+            are still drafting.
+        observer: told what the new positions run.
+    """
+
+    cache: KVCache
+    hidden: Tensor
+    plans: Sequence[DepthPlan]
+    policies: Mapping[int, DepthPolicy] = field(default_factory=dict[int, DepthPolicy])
+    starts: Indices | None = None
+    last_only: bool = False
+    verifies: bool = False
+    observer: Observer | None = None
+
+    @property
+    def count(self) -> int:
+        """T."""
+        return self.hidden.shape[0] // len(self.plans)
+
+    @property
+    def predicting(self) -> range:
+        """Which of the rows are predicted after."""
+        count, end = self.count, self.hidden.shape[0]
+        return range(count - 1, end, count) if self.last_only else range(end)
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What came of a request.
+
+    Attributes:
+        hidden: [B * T, D] where the rows came to.
+        logits: [n, V], of the rows that are predicted after.
+        runs: [B * T, 2L] bool, the sub-layers that each row ran.
+    """
+
+    hidden: Tensor
+    logits: Tensor
+    runs: npt.NDArray[np.bool_]
