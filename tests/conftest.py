@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports it: its asserts, too, say what they compared.
+pytest.register_assert_rewrite("support")
+
 TINY_LAYERS = 4
 TINY_CONTEXT = 160
 

@@ -1,0 +1,127 @@
+"""The engine's session against the reference, operation by operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lsbench.engine import DepthPlan, Session
+from lsbench.engine.cache import APPROXIMATE, EXACT, MASKED, PENDING
+from support.kv_contract.reference import Decisions, Reference
+from support.kv_contract.scenarios import VOCABULARY, Cut, Decided, Planned, Scenario, Scripted, Verified
+
+TOLERANCE = 1e-9
+STATES = {"pending": PENDING, "masked": MASKED, "approximate": APPROXIMATE, "exact": EXACT}
+
+
+class Check:
+    """A scenario through the engine and the reference; all there is is compared after each operation."""
+
+    def __init__(self, tiny: Any, scenario: Scenario) -> None:
+        self.tiny, self.scenario = tiny, scenario
+        batch = len(scenario.prompt)
+        self.session = Session(tiny.stack, batch, scenario.capacity)
+        self.references = [Reference(tiny.outside) for _ in range(batch)]
+
+    def run(self) -> None:
+        full = Decisions(DepthPlan.full(self.tiny.num_layers))
+        logits = self.session.prefill(torch.tensor(self.scenario.prompt))
+        for b, prompt in enumerate(self.scenario.prompt):
+            _same(logits[b], self.references[b].run(prompt, full)[0][-1])
+        self.compare()
+        for operation in self.scenario.operations:
+            getattr(self, f"_{type(operation).__name__.lower()}")(operation)
+            self.compare()
+        self.finish()
+
+    def _planned(self, operation: Planned) -> None:
+        result = self.session.forward(torch.tensor(operation.tokens), operation.plan)
+        for b, reference in enumerate(self.references):
+            # Under one plan, all tokens are one step: what rides along rides once, with all of them.
+            logits, runs = reference.run(operation.tokens[b], Decisions(operation.plan))
+            _same(result.logits[b], torch.stack(logits))
+            assert (result.runs[b] == np.array(runs)).all()
+
+    def _decided(self, operation: Decided) -> None:
+        if any(length == 0 for length in self.session.lengths):
+            return
+        try:
+            [self.session.previous_logits(b) for b in range(self.session.batch)]
+        except ValueError:
+            return  # Cut behind what is still known: a policy has nothing to go by.
+        policies = [Scripted(script) for script in operation.decisions]
+        result = self.session.forward(torch.tensor(operation.tokens), policies)
+        for b, reference in enumerate(self.references):
+            for t, token in enumerate(operation.tokens[b]):
+                logits, runs = reference.run([token], operation.decisions[b][t])
+                _same(result.logits[b, t], logits[0])
+                assert result.runs[b, t].tolist() == runs
+
+    def _verified(self, operation: Verified) -> None:
+        held = [reference.tokens[reference.exact_length :] for reference in self.references]
+        count = max(1, max(map(len, held)) + operation.extra)
+        rng = np.random.default_rng(operation.seed)
+        tokens = [[*old, *rng.integers(0, VOCABULARY, count - len(old)).tolist()] for old in held]
+        result = self.session.verify(torch.tensor(tokens))
+        assert (result.layers_run == self.tiny.num_layers).all()
+        assert self.session.exact_lengths == self.session.lengths
+        for b, reference in enumerate(self.references):
+            for t, logits in enumerate(reference.verify(tokens[b])):
+                _same(result.logits[b, t], logits)
+            _same(result.logits[b], self.tiny.full_pass(reference.tokens)[-count:])
+
+    def _cut(self, operation: Cut) -> None:
+        lengths = [
+            int(held * part) for held, part in zip(self.session.lengths, operation.fractions, strict=True)
+        ]
+        self.session.truncate(lengths)
+        for reference, length in zip(self.references, lengths, strict=True):
+            del reference.places[length:]
+
+    def compare(self) -> None:
+        """All that is held equals the reference; what is called exact equals transformers' full pass."""
+        cache = self.session.cache
+        assert self.session.exact_lengths == tuple(r.exact_length for r in self.references)
+        for b, reference in enumerate(self.references):
+            length = len(reference.places)
+            assert self.session.tokens(b) == tuple(reference.tokens)
+            assert self.session.lengths[b] == length
+            if not length:
+                continue
+            states = [[STATES[state] for state in place.state] for place in reference.places]
+            assert cache.state[b, :length].tolist() == states
+            assert cache.frontier[b, :length].tolist() == [place.frontier for place in reference.places]
+            full = self.tiny.full_keys_and_values(reference.tokens)
+            for position, place in enumerate(reference.places):
+                if place.frontier < 2 * reference.num_layers:
+                    _same(cache.resume[b, position], place.entering)
+                else:
+                    assert (b, position) not in cache.resume
+                for layer in range(reference.num_layers):
+                    if place.keys[layer] is None or place.state[layer] == "masked":
+                        continue
+                    ours = (cache.keys[layer][b, :, position], cache.values[layer][b, :, position])
+                    _same(ours[0], place.keys[layer])
+                    _same(ours[1], place.values[layer])
+                    if place.state[layer] == "exact":
+                        _same(ours[0], full[layer][0][:, position])
+                        _same(ours[1], full[layer][1][:, position])
+
+    def finish(self) -> None:
+        """Leave only exact positions, in either way; the next logits equal those of a full pass."""
+        cut = [max(length, 0) for length in self.session.exact_lengths]
+        self.session.truncate(cut)
+        token = 7
+        result = self.session.forward(
+            torch.full((self.session.batch, 1), token), DepthPlan.full(self.tiny.num_layers)
+        )
+        assert self.session.exact_lengths == self.session.lengths
+        for b, reference in enumerate(self.references):
+            _same(result.logits[b, 0], self.tiny.full_pass([*reference.tokens[: cut[b]], token])[-1])
+
+
+def _same(ours: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(ours, expected, rtol=TOLERANCE, atol=TOLERANCE)
