@@ -85,7 +85,7 @@ def test_no_weight_is_held_twice_and_ties_stay_tied(each_tiny):
     stack = DecoderStack(model)
     held = [
         *model.parameters(),
-        *(p for block in stack.blocks for p in (*block.qkv.parameters(), *block.gate_up.parameters())),
+        *(p for block in stack.blocks for p in (*block.qkv.parameters(), *block.mlp.gate_up.parameters())),
     ]
     assert sum(_storages(held).values()) == before
     tied = model.config.tie_word_embeddings
@@ -95,8 +95,8 @@ def test_no_weight_is_held_twice_and_ties_stay_tied(each_tiny):
         for part in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj):
             assert type(part) is Linear
             assert _storages([part.weight]) == _storages([block.qkv.weight])
-        assert _storages([layer.mlp.gate_proj.weight]) == _storages([block.gate_up.weight])
-        assert block.down is layer.mlp.down_proj
+        assert _storages([layer.mlp.gate_proj.weight]) == _storages([block.mlp.gate_up.weight])
+        assert block.mlp.down is layer.mlp.down_proj
 
 
 def test_every_product_goes_through_the_seam(each_tiny, monkeypatch):

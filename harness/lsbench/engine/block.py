@@ -1,54 +1,81 @@
 """The standard decoder block, on rows: one row is one token of one sequence, [N, D] in all.
 
 Rows of a step may belong to several sequences and stand at several depths; only attention cares which
-sequence a row belongs to. Shapes: N rows, D hidden width, H query heads, Hkv key-value heads, G = H / Hkv,
-d head width, n visible positions.
+sequence a row belongs to. Shapes: N rows, D hidden width, H query heads, Hkv key-value heads, d head width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsbench.engine.attention import Attend, AttentionShape
 from lsbench.engine.families import Family
-from lsbench.engine.linear import Linear, fuse
+from lsbench.engine.linear import fuse, linear_in
+from lsbench.engine.mlp import mlp_of
+from lsbench.engine.rotary import Rotation
 
 Norm = Callable[[Tensor], Tensor]
 
-
-@dataclass(frozen=True)
-class AttentionShape:
-    """Head counts and widths of one attention sub-layer."""
-
-    heads: int
-    kv_heads: int
-    head_width: int
-    scale: float
-
-    @property
-    def query_width(self) -> int:
-        """H * d."""
-        return self.heads * self.head_width
+_PLAIN_RMS_NORMS = frozenset(
+    f"{model}RMSNorm"
+    for model in (
+        "Llama Mistral Ministral Mixtral Qwen2 Qwen2Moe Qwen3 Qwen3Moe "
+        "Phi3 Olmoe SmolLM3 Granite GraniteMoe Glm Glm4 SeedOss"
+    ).split()
+)
+"""Classes that transformers writes out from one template, Llama's."""
 
 
 class Block:
-    """One decoder layer: two sub-layers, each a norm and its products."""
+    """One decoder layer: two sub-layers, each a norm and its products.
 
-    def __init__(self, layer: nn.Module, family: Family, shape: AttentionShape) -> None:
+    Attributes:
+        shape: of the attention.
+        window: how many positions a row sees, its own included; None for all.
+        parallel: the MLP reads what entered the layer, not what the attention made of it.
+        attend: attention over the cache, as ``attention.attend``.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        family: Family,
+        config: Any,
+        shape: AttentionShape,
+        rotation: Rotation,
+        attend: Attend,
+        window: int | None,
+    ) -> None:
         attention = layer.get_submodule(family.attention)
         mlp = layer.get_submodule(family.mlp)
-        self.shape = shape
-        self.attention_norm = norm_of(layer.get_submodule(family.attention_norm))
-        self.mlp_norm = norm_of(layer.get_submodule(family.mlp_norm))
-        self.qkv = fuse([_linear(attention, name) for name in (family.query, family.key, family.value)])
-        self.output = _linear(attention, family.output)
-        self.gate_up = fuse([_linear(mlp, family.gate), _linear(mlp, family.up)])
-        self.down = _linear(mlp, family.down)
-        self.activation: Norm = mlp.act_fn  # type: ignore[assignment]
+        self.shape, self.window, self.attend = shape, window, attend
+        self.parallel = family.is_parallel(config)
+        attention_norm = _norm_in(layer, family.attention_norm)
+        self.attention_norm = attention_norm or _as_it_is
+        self.mlp_norm = _norm_in(layer, family.mlp_norm) or (
+            attention_norm if attention_norm is not None and family.mlp_norm is not None else _as_it_is
+        )
+        self._rotate = rotation
+        if family.qkv is None:
+            self.qkv = fuse([linear_in(attention, name) for name in (family.query, family.key, family.value)])
+        else:
+            self.qkv = linear_in(attention, family.qkv)
+        self.output = linear_in(attention, family.output)
+        self._by_head = family.qkv_layout == "by_head"
+        self._query_norm = _head_norm_in(attention, family.query_norm, family.norm_over)
+        self._key_norm = _head_norm_in(attention, family.key_norm, family.norm_over)
+        self._bound: float | None = getattr(config, family.clip) if family.clip else None
+        self._is_plain = not self._by_head and self._query_norm is None and self._bound is None
+        self.mlp = mlp_of(mlp, family)
+        factor = getattr(config, family.residual_multiplier) if family.residual_multiplier else 1.0
+        self._finish_attention = _finish(_norm_in(layer, family.attention_post_norm), factor)
+        self._finish_mlp = _finish(_norm_in(layer, family.mlp_post_norm), factor)
 
     @property
     def attention_bytes(self) -> int:
@@ -57,84 +84,68 @@ class Block:
 
     @property
     def mlp_bytes(self) -> int:
-        """Bytes of weights a token reads in the MLP sub-layer."""
-        return self.gate_up.weight_bytes + self.down.weight_bytes
+        """Bytes of weights a token reads in the MLP sub-layer; of experts, those it is routed to."""
+        return self.mlp.weight_bytes
 
     def project(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states [N, D] to rotated queries [N, H, d], rotated keys and values [N, Hkv, d]."""
         shape = self.shape
         qkv = self.qkv(self.attention_norm(hidden)).view(hidden.shape[0], -1, shape.head_width)
-        rotated = rotate(qkv[:, : shape.heads + shape.kv_heads], cos, sin)
-        return rotated[:, : shape.heads], rotated[:, shape.heads :], qkv[:, shape.heads + shape.kv_heads :]
+        if self._is_plain:
+            rotated = self._rotate(qkv[:, : shape.heads + shape.kv_heads], cos, sin)
+            return (
+                rotated[:, : shape.heads],
+                rotated[:, shape.heads :],
+                qkv[:, shape.heads + shape.kv_heads :],
+            )
+        queries, keys, values = self._parted(qkv)
+        queries, values = self._bounded(self._normed(queries, self._query_norm)), self._bounded(values)
+        keys = self._bounded(self._normed(keys, self._key_norm))
+        return self._rotate(queries, cos, sin), self._rotate(keys, cos, sin), values
 
     def project_kv(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values alone, [N, Hkv, d] each: what ``propagate`` makes of a hidden state."""
-        shape = self.shape
-        kv = self.qkv.rows(self.attention_norm(hidden), shape.query_width)
-        kv = kv.view(hidden.shape[0], 2, shape.kv_heads, shape.head_width)
-        return rotate(kv[:, 0], cos, sin), kv[:, 1]
+        shape, normed = self.shape, self.attention_norm(hidden)
+        if self._by_head:
+            # The rows of keys and values do not stand together, and weights are held once, as they are.
+            _, keys, values = self._parted(self.qkv(normed).view(hidden.shape[0], -1, shape.head_width))
+        else:
+            kv = self.qkv.rows(normed, shape.query_width)
+            kv = kv.view(hidden.shape[0], 2, shape.kv_heads, shape.head_width)
+            keys, values = kv[:, 0], kv[:, 1]
+        if not self._is_plain:
+            keys, values = self._bounded(self._normed(keys, self._key_norm)), self._bounded(values)
+        return self._rotate(keys, cos, sin), values
 
     def finish_attention(self, hidden: Tensor, attended: Tensor) -> Tensor:
         """Residual sum [N, D] after the output product over attended values [N, H * d]."""
-        return hidden + self.output(attended)
+        added = self.output(attended)
+        return hidden + (added if self._finish_attention is None else self._finish_attention(added))
 
-    def run_mlp(self, hidden: Tensor) -> Tensor:
-        """The whole MLP sub-layer with its residual, [N, D] to [N, D]."""
-        gate, up = self.gate_up(self.mlp_norm(hidden)).chunk(2, dim=-1)
-        return hidden + self.down(self.activation(gate) * up)
+    def run_mlp(self, hidden: Tensor, entering: Tensor | None = None) -> Tensor:
+        """The whole MLP sub-layer with its residual, [N, D] to [N, D].
 
+        Args:
+            hidden: what it adds to.
+            entering: what it reads, where that is not ``hidden``: in a ``parallel`` layer what entered it.
+        """
+        added = self.mlp(self.mlp_norm(hidden if entering is None else entering))
+        return hidden + (added if self._finish_mlp is None else self._finish_mlp(added))
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (Su et al., 2021) in transformers' half-split layout.
+    def _parted(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[N, H + 2 Hkv, d] to queries, keys and values."""
+        shape = self.shape
+        if self._by_head:
+            queries, keys, values = qkv.view(qkv.shape[0], shape.heads, 3, shape.head_width).unbind(2)
+            return queries, keys, values
+        queries, keys, values = qkv.split((shape.heads, shape.kv_heads, shape.kv_heads), dim=1)
+        return queries, keys, values
 
-    Args:
-        x: [N, heads, d].
-        cos, sin: [N, 1, d], the first half of ``sin`` negated (``signed_sines``).
-    """
-    half = x.shape[-1] // 2
-    swapped = torch.cat((x[..., half:], x[..., :half]), dim=-1)
-    return torch.addcmul(x * cos, swapped, sin)
+    def _normed(self, heads: Tensor, norm: Norm | None) -> Tensor:
+        return heads if norm is None else norm(heads)
 
-
-def signed_sines(sin: Tensor) -> Tensor:
-    """[..., d] sines whose first half is negated once, instead of half of every vector that is rotated."""
-    half = sin.shape[-1] // 2
-    return torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-
-
-def attend(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float
-) -> Tensor:
-    """Grouped-query attention of one sequence's rows.
-
-    Args:
-        queries: [N, H, d].
-        keys, values: [1, Hkv, n, d], views of the cache.
-        mask: [N, n] bool, True where a row sees a position; None when every row sees all.
-        causal: rows are positions 0..n-1 in order (a prefill); ``mask`` is None then.
-        scale: factor of the logits.
-
-    Returns:
-        [N, H * d].
-    """
-    rows, heads, width = queries.shape
-    kv_heads = keys.shape[1]
-    groups = heads // kv_heads
-    product = functional.scaled_dot_product_attention
-    if rows == 1:
-        out = product(queries.view(1, kv_heads, groups, width), keys, values, attn_mask=mask, scale=scale)
-        return out.reshape(1, heads * width)
-    if causal:
-        heads_first = queries.transpose(0, 1)[None]
-        out = product(heads_first, keys, values, is_causal=True, scale=scale, enable_gqa=groups > 1)
-        return out[0].transpose(0, 1).reshape(rows, heads * width)
-    # The query heads that share a key-value head are laid out as further rows of it: no key is repeated.
-    grouped = queries.view(rows, kv_heads, groups, width).permute(1, 2, 0, 3)
-    grouped = grouped.reshape(1, kv_heads, groups * rows, width)
-    if mask is not None and groups > 1:
-        mask = mask.repeat(groups, 1)
-    out = product(grouped, keys, values, attn_mask=mask, scale=scale)
-    return out.view(kv_heads, groups, rows, width).permute(2, 0, 1, 3).reshape(rows, heads * width)
+    def _bounded(self, heads: Tensor) -> Tensor:
+        return heads if self._bound is None else heads.clamp(-self._bound, self._bound)
 
 
 def norm_of(module: nn.Module) -> Norm:
@@ -146,7 +157,7 @@ def norm_of(module: nn.Module) -> Norm:
     weight = getattr(module, "weight", None)
     epsilon = getattr(module, "variance_epsilon", None)
     if (
-        type(module).__name__ != "LlamaRMSNorm"
+        type(module).__name__ not in _PLAIN_RMS_NORMS
         or weight is None
         or epsilon is None
         or weight.dtype == torch.float64
@@ -156,10 +167,30 @@ def norm_of(module: nn.Module) -> Norm:
     return lambda x: functional.rms_norm(x, width, weight, epsilon)
 
 
-def _linear(parent: nn.Module, name: str) -> Linear:
-    module = parent.get_submodule(name)
-    if not isinstance(module, Linear):
-        raise TypeError(
-            f"{name} of {type(parent).__name__} is a {type(module).__name__}, not the engine's Linear"
-        )
-    return module
+def _norm_in(parent: nn.Module, name: str | None) -> Norm | None:
+    """The norm of that name; None where none is declared, or the layer lacks it."""
+    module = None if name is None else getattr(parent, name, None)
+    return None if module is None else norm_of(module)
+
+
+def _head_norm_in(attention: nn.Module, name: str, over: str) -> Norm | None:
+    norm = _norm_in(attention, name)
+    if norm is None or over == "head":
+        return norm
+    return partial(_normed_as_one, norm)
+
+
+def _normed_as_one(norm: Norm, heads: Tensor) -> Tensor:
+    """All heads [N, H, d] normed together."""
+    return norm(heads.flatten(1)).view(heads.shape)
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
+
+
+def _finish(norm: Norm | None, factor: float) -> Norm | None:
+    """What becomes of a sub-layer's output before it is added; None for nothing."""
+    if norm is None:
+        return None if factor == 1.0 else lambda x: x * factor
+    return norm if factor == 1.0 else lambda x: norm(x) * factor

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsbench.errors import UnsupportedModel
+
 
 class Linear(nn.Module):
     """``x @ weight.T + bias``.
@@ -93,3 +95,18 @@ def fuse(parts: Sequence[Linear]) -> Linear:
         nn.Parameter(weight, requires_grad=False),
         None if bias is None else nn.Parameter(bias, requires_grad=False),
     )
+
+
+def linear_in(parent: nn.Module, name: str) -> Linear:
+    """The linear module of that name, which ``stand_in`` has replaced.
+
+    Raises:
+        UnsupportedModel: it is another kind of module, as in a quantized checkpoint.
+    """
+    module = parent.get_submodule(name)
+    if not isinstance(module, Linear):
+        raise UnsupportedModel(
+            f"{name} of {type(parent).__name__} is a {type(module).__name__}, not a plain linear module; "
+            "use an unquantized checkpoint"
+        )
+    return module

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsbench.engine.families import family_of
+from lsbench.engine.families import context_length, family_for
 from lsbench.errors import BadInput
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class ModelFacts:
 
     Attributes:
         num_layers: L.
-        context_length: the most positions the model was made for.
+        context_length: the most positions the model runs on.
         eos_token_ids: every id that ends a generation.
         model_type: the architecture, as transformers names it.
     """
@@ -70,14 +70,14 @@ def model_facts(path: Path) -> ModelFacts:
 
     Raises:
         BadInput: the folder has no readable configuration.
-        UnsupportedModel: no family declares its architecture.
+        UnsupportedModel: no family declares its architecture, or it asks for what the engine cannot do.
     """
     config, generation = _configs(path)
-    family_of(config.model_type)
+    family_for(config)
     eos = generation.eos_token_id if generation is not None and generation.eos_token_id is not None else None
     eos = config.eos_token_id if eos is None else eos
     ids = () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
-    return ModelFacts(config.num_hidden_layers, config.max_position_embeddings, ids, config.model_type)
+    return ModelFacts(config.num_hidden_layers, context_length(config), ids, config.model_type)
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -106,7 +106,8 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
 
     Raises:
         BadInput: the weights cannot be read.
-        UnsupportedModel: no family declares the architecture; no weight is read then.
+        UnsupportedModel: no family declares the architecture, or it asks for what the engine cannot do; no
+            weight is read then.
     """
     model_facts(path)
     import torch

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -68,6 +69,7 @@ class Part:
         first: the first position.
         length: how many positions the last row may see, its own included.
         contiguous: whether no position between the first and the last is left out.
+        device: where they are.
         mask: [n, length] True where a row sees a position; None where each sees all, or ``causal``.
     """
 
@@ -77,12 +79,34 @@ class Part:
     first: int
     length: int
     contiguous: bool
+    device: torch.device
     mask: Tensor | None
+    windows: dict[int, tuple[Tensor | None, int]] = field(default_factory=dict, repr=False)
+    """What ``windowed`` gave."""
 
     @property
     def causal(self) -> bool:
         """Whether the rows are all the positions there are, from 0 on."""
         return self.contiguous and self.first == 0
+
+    def visible(self, window: int | None) -> npt.NDArray[np.bool_]:
+        """[n, length] what each row sees: itself and before, of a window as far as it reaches."""
+        offered, own = np.arange(self.length), self.positions[:, None]
+        return offered <= own if window is None else (offered <= own) & (offered > own - window)
+
+    def windowed(self, window: int) -> tuple[Tensor | None, int]:
+        """``mask`` where rows see ``window`` positions alone, from the first that anyone sees on.
+
+        Returns:
+            the mask [n, length - start], or None where each row sees all of these; ``start``.
+        """
+        if window not in self.windows:
+            start = max(0, self.first - window + 1)
+            mask = None
+            if len(self.positions) > 1:
+                mask = torch.as_tensor(self.visible(window)[:, start:], device=self.device)
+            self.windows[window] = mask, start
+        return self.windows[window]
 
 
 @dataclass(frozen=True)
@@ -148,4 +172,4 @@ def _make_part(lane: Lane, rows: Indices, positions: Indices, device: torch.devi
     mask = None
     if len(positions) > 1 and not (contiguous and first == 0):
         mask = torch.as_tensor(np.arange(length) <= positions[:, None], device=device)
-    return Part(lane, rows, positions, first, length, contiguous, mask)
+    return Part(lane, rows, positions, first, length, contiguous, device, mask)

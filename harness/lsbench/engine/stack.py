@@ -7,14 +7,16 @@ is not forked: its parameters, norms, activation and rotary embedding are used w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from lsbench.engine.block import AttentionShape, Block, norm_of, signed_sines
-from lsbench.engine.families import family_of
+from lsbench.engine.attention import AttentionShape, attend, capped_attend
+from lsbench.engine.block import Block, norm_of
+from lsbench.engine.families import Family, context_length, family_for
 from lsbench.engine.linear import Linear, stand_in
+from lsbench.engine.rotary import RotaryTables, Rotation, rotation, unturned
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,26 +30,42 @@ class DecoderStack:
             modules are replaced by the engine's (sharing weights); its own ``generate`` keeps working.
 
     Raises:
-        UnsupportedModel: no family declares the architecture.
+        UnsupportedModel: no family declares the architecture, or it asks for what the engine cannot do.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config
-        family = family_of(config.model_type)
+        family = family_for(config)
         model.requires_grad_(False).eval()
         stand_in(model)
         self.model = model
         decoder = model.get_submodule(family.decoder)
+        self.embedding = cast(nn.Embedding, decoder.get_submodule(family.embedding))
+        self._embedding_factor = _option(config, family.embedding_multiplier)
+        layers = cast(nn.ModuleList, decoder.get_submodule(family.layers))
         heads = config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        self.shape = AttentionShape(heads, config.num_key_value_heads or heads, width, width**-0.5)
-        self.embedding = cast(nn.Embedding, decoder.get_submodule(family.embedding))
-        layers = cast(nn.ModuleList, decoder.get_submodule(family.layers))
-        self.blocks = [Block(layer, family, self.shape) for layer in layers]
+        attention = layers[0].get_submodule(family.attention)
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        self.shape = AttentionShape(heads, kv_heads, width, float(cast(float, attention.scaling)))
+        self._tables = RotaryTables(
+            decoder.get_submodule(family.rotary),
+            family.rotary_pairs,
+            family.rotary_table,
+            self.context_length,
+            torch.empty(0, dtype=self.dtype, device=self.device),
+        )
+        cap = _option(config, family.attention_cap)
+        attending = attend if cap is None else capped_attend(cap)
+        self.blocks = [
+            Block(layer, family, config, self.shape, rotates, attending, window)
+            for layer, rotates, window in zip(
+                layers, self._rotations(family, layers), family.windows(config), strict=True
+            )
+        ]
         self.final_norm = norm_of(decoder.get_submodule(family.final_norm))
         self.head_product = cast(Linear, model.get_submodule(family.head))
-        self._rotary = decoder.get_submodule(family.rotary)
-        self._rotary_tables: tuple[Tensor, Tensor] | None = None
+        self._finish_logits = _logit_scaling(family, config)
 
     @property
     def num_layers(self) -> int:
@@ -71,8 +89,8 @@ class DecoderStack:
 
     @property
     def context_length(self) -> int:
-        """The most positions the model was made for."""
-        return int(self.model.config.max_position_embeddings)
+        """The most positions the model runs on."""
+        return context_length(self.model.config)
 
     @property
     def sublayer_bytes(self) -> tuple[int, ...]:
@@ -81,11 +99,13 @@ class DecoderStack:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token ids [N] int64 to hidden states [N, D]."""
-        return self.embedding(tokens)
+        embedded = self.embedding(tokens)
+        return embedded if self._embedding_factor is None else embedded * self._embedding_factor
 
     def head(self, hidden: Tensor) -> Tensor:
         """Final norm and output head: hidden states [N, D] at any depth to logits [N, V]."""
-        return self.head_product(self.final_norm(hidden))
+        logits = self.head_product(self.final_norm(hidden))
+        return logits if self._finish_logits is None else self._finish_logits(logits)
 
     def partial_head(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
         """Final norm and the head's rows of a few tokens, which are copied side by side here, once.
@@ -101,16 +121,51 @@ class DecoderStack:
             nn.Parameter(weight, requires_grad=False),
             None if bias is None else nn.Parameter(bias[tokens], requires_grad=False),
         )
-        return lambda hidden: product(self.final_norm(hidden))
+        finish = self._finish_logits
+        if finish is None:
+            return lambda hidden: product(self.final_norm(hidden))
+        return lambda hidden: finish(product(self.final_norm(hidden)))
 
     def rotary(self, length: int) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines [>= length, 1, d] of the rotary positions, computed once and kept."""
-        if self._rotary_tables is None or self._rotary_tables[0].shape[0] < length:
-            held = 128 if self._rotary_tables is None else self._rotary_tables[0].shape[0]
-            # No further than the model's context unless asked: some kinds of rotary positions (dynamic)
-            # change all their frequencies when asked for a position beyond it.
-            size = max(length, min(2 * held, self.context_length))
-            like = torch.empty(0, dtype=self.dtype, device=self.device)
-            cos, sin = self._rotary(like, torch.arange(size, device=self.device)[None])
-            self._rotary_tables = cos[0][:, None], signed_sines(sin[0])[:, None]
-        return self._rotary_tables
+        """Cosines and signed sines [>= length, 1, width] of the rotary positions, computed once and kept.
+
+        Raises:
+            UnsupportedModel: positions beyond those that its kind of rotary positions can be cached for.
+        """
+        return self._tables.upto(length)
+
+    def _rotations(self, family: Family, layers: nn.ModuleList) -> list[Rotation]:
+        """How each layer turns its heads; those alike share one."""
+        kinds = getattr(self.model.config, "layer_types", None) or [None] * len(layers)
+        made: dict[str | None, Rotation] = {}
+        turns: list[Rotation] = []
+        for layer, kind in zip(layers, kinds, strict=True):
+            if family.rotates and not getattr(layer.get_submodule(family.attention), family.rotates):
+                turns.append(unturned)
+                continue
+            if kind not in made:
+                made[kind] = rotation(
+                    family.rotary_pairs,
+                    self.shape.head_width,
+                    self._tables.width,
+                    family.rotary_precision,
+                    self._tables.columns(kind),
+                )
+            turns.append(made[kind])
+        return turns
+
+
+def _option(config: Any, name: str | None) -> float | None:
+    """The number that a configuration gives under ``name``, or None."""
+    return None if name is None else getattr(config, name)
+
+
+def _logit_scaling(family: Family, config: Any) -> Callable[[Tensor], Tensor] | None:
+    """What becomes of the head's logits, if anything."""
+    cap, factor = _option(config, family.logit_cap), _option(config, family.logit_multiplier)
+    divisor = _option(config, family.logit_divisor)
+    if cap is not None:
+        return lambda logits: torch.tanh(logits / cap) * cap
+    if factor is not None:
+        return lambda logits: logits * factor
+    return None if divisor is None else lambda logits: logits / divisor

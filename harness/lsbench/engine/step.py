@@ -27,7 +27,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lsbench.engine.block import attend
 from lsbench.engine.cache import APPROXIMATE, EXACT, MASKED, PENDING
 from lsbench.engine.plan import check_plan
 from lsbench.engine.policy import ExitView, heads_of
@@ -73,6 +72,8 @@ class Step:
         )
         self._running: Party | None = None
         self._moving = self._hidden
+        self._entering: tuple[int, Tensor] = -1, self._hidden
+        """In a model whose layers are parallel, the last layer whose attention ran, and what entered it."""
         self._parties: dict[tuple[object, ...], Party | None] = {}
         self._changes = 0
         """How often rows have begun, joined or left: a party is made for one such time."""
@@ -205,9 +206,14 @@ class Step:
             self._fill(lane, index // 2)
 
     def _stop_exactness(self, lane: Lane, row: int, index: int, hidden: Tensor) -> None:
-        """If ``row`` is exact, then up to sub-layer ``index`` and no further; ``hidden`` [D] enters it."""
+        """If ``row`` is exact, then up to sub-layer ``index`` and no further; ``hidden`` [D] enters it.
+
+        A parallel layer is taken up again as a whole: its MLP does not go on from what its attention made.
+        """
         if self._state[row] == EXACT:
             self._state[row] = APPROXIMATE
+            if index % 2 and self.stack.blocks[index // 2].parallel:
+                index, hidden = index - 1, self._entered(index // 2)[row]
             # A view: hidden states are never written to.
             lane.cache.keep(lane.sequence, int(self._positions[row]), index, hidden)
 
@@ -235,6 +241,8 @@ class Step:
 
     def _attention(self, layer: int, party: Party) -> None:
         block = self.stack.blocks[layer]
+        if block.parallel:
+            self._entering = layer, self.hidden
         hidden = self._enter(party)
         projected = block.project(hidden, party.cos, party.sin)
         outputs: list[Tensor] = []
@@ -253,21 +261,36 @@ class Step:
         self._advance(block.finish_attention(hidden, attended))
 
     def _mlp(self, layer: int, party: Party) -> None:
-        self._advance(self.stack.blocks[layer].run_mlp(self._enter(party)))
+        block = self.stack.blocks[layer]
+        if not block.parallel:
+            self._advance(block.run_mlp(self._enter(party)))
+            return
+        entering = self._entered(layer)
+        entering = entering if party.chosen is None else entering[party.chosen]
+        self._advance(block.run_mlp(self._enter(party), entering))
+
+    def _entered(self, layer: int) -> Tensor:
+        """[N, D] what entered ``layer``, whose attention may have run."""
+        last, hidden = self._entering
+        return hidden if last == layer else self.hidden
 
     def _advance(self, hidden: Tensor) -> None:
         """The running rows have come to ``hidden`` [n, D]."""
         self._moving = hidden
 
     def _attend(self, layer: int, part: Part, queries: Tensor) -> Tensor:
+        block = self.stack.blocks[layer]
         keys, values = part.lane.cache.read(layer, part.lane.sequence, part.length)
-        mask, causal = part.mask, part.causal
+        mask, causal, start = part.mask, part.causal, 0
+        if block.window is not None and part.length > block.window:
+            (mask, start), causal = part.windowed(block.window), False
+            keys, values = keys[:, :, start:], values[:, :, start:]
         if part.lane.masked[layer]:
-            visible = part.lane.cache.state[part.lane.sequence, : part.length, layer] != MASKED
+            visible = part.lane.cache.state[part.lane.sequence, start : part.length, layer] != MASKED
             if not visible.all():
-                sees = (np.arange(part.length) <= part.positions[:, None]) & visible
+                sees = part.visible(block.window)[:, start:] & visible
                 mask, causal = torch.as_tensor(sees, device=self.stack.device), False
-        return attend(queries, keys, values, mask, causal, self.stack.shape.scale)
+        return block.attend(queries, keys, values, mask, causal, self.stack.shape.scale)
 
     def _lose_exactness(self, layer: int, part: Part, entering: Tensor) -> None:
         """Rows that saw an inexact position at ``layer`` are exact no further than its attention."""
