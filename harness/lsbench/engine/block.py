@@ -22,14 +22,12 @@ from lsbench.engine.rotary import Rotation
 
 Norm = Callable[[Tensor], Tensor]
 
-_PLAIN_RMS_NORMS = frozenset(
-    f"{model}RMSNorm"
-    for model in (
-        "Llama Mistral Ministral Mixtral Qwen2 Qwen2Moe Qwen3 Qwen3Moe "
-        "Phi3 Olmoe SmolLM3 Granite GraniteMoe Glm Glm4 SeedOss"
-    ).split()
+_OF_ONE_TEMPLATE = (
+    *("Llama", "Mistral", "Ministral", "Mixtral", "Qwen2", "Qwen2Moe", "Qwen3", "Qwen3Moe"),
+    *("Phi3", "Olmoe", "SmolLM3", "Granite", "GraniteMoe", "Glm", "Glm4", "SeedOss"),
 )
-"""Classes that transformers writes out from one template, Llama's."""
+_PLAIN_RMS_NORMS = frozenset(f"{model}RMSNorm" for model in _OF_ONE_TEMPLATE)
+"""Classes that transformers writes out as it does Llama's."""
 
 
 class Block:
