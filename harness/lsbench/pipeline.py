@@ -109,6 +109,12 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
         _baseline(spec.baseline),
         *(Contender(choice, resolve(choice)) for choice in spec.strategies if choice.label != spec.baseline),
     )
+    alone = [contender.label for contender in contenders if not contender.strategy.batchable]
+    if spec.batch_size > 1 and alone:
+        raise BadInput(
+            f"--batch-size {spec.batch_size}: {alone[0]} brings a decoding loop of its own, which takes one "
+            "sequence at a time; leave it out, or --batch-size at 1"
+        )
     check_model_name(spec.model)
     check_task_names(spec.tasks, spec.include_path)  # last: lm-eval's own index takes seconds to read
     return contenders
@@ -169,7 +175,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             view.note(text)
         try:
             view.stage(f"Loading {model.id} in {dtype}")
-            worker = _worker(source.path, dtype, device, tokenizer, contenders, segment)
+            worker = _worker(source.path, dtype, device, tokenizer, contenders, segment, spec.batch_size)
             view.stage("Calibrating strategies")
             worker.prepare()
             view.stage("Warming up")
@@ -315,9 +321,9 @@ def _execute(
         contender.label: list(comparable_in_time(pair_up(records, spec.baseline, contender.label)).pairs)
         for contender in contenders[1:]
     }
-    for turn, request in enumerate(requests.requests):
+    for turn in worker.turns(requests.requests):
         fresh: list[SampleRecord] = []
-        for record in worker.run(request, turn, finished, attempts):
+        for record in worker.run(turn, finished, attempts):
             folder.append(record)
             fresh.append(record)
             if record.kind in UNTIMED:
@@ -343,16 +349,19 @@ def _worker(
     tokenizer: PreTrainedTokenizerBase,
     contenders: Sequence[Contender],
     segment: int,
+    batch_size: int,
 ) -> Worker:
     from lsbench.engine.loading import load_stack
     from lsbench.execution.worker import Worker
 
-    return Worker(load_stack(path, dtype, device), tokenizer, contenders[0], contenders[1:], segment)
+    return Worker(
+        load_stack(path, dtype, device), tokenizer, contenders[0], contenders[1:], segment, batch_size
+    )
 
 
 def _warmup_requests(spec: RunSpec, requests: RequestSet) -> list[GenerateRequest]:
     generations = [request for request in requests.requests if isinstance(request, GenerateRequest)]
-    return generations[: spec.warmup]
+    return generations[: spec.warmup * spec.batch_size]
 
 
 def _typical_prompt(requests: RequestSet) -> tuple[int, ...] | None:

@@ -113,6 +113,10 @@ class SampleRecord(BaseModel):
     """Peak memory while the request ran: resident set on CPU, allocated on CUDA."""
     kv_bytes: int | None = None
     """Bytes allocated for the KV cache when the request ended."""
+    batch: int | None = None
+    """Which batch of its task and repeat it decoded in; None when it decoded alone."""
+    batch_size: int = 1
+    """How many sequences that batch was to hold."""
     replica: int = 0
     attempt: int = 1
     segment: int = 0

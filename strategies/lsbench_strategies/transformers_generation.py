@@ -28,6 +28,7 @@ class TransformersGeneration(Strategy):
     """A strategy whose tokens come out of ``generate``; a subclass says how it is to be called."""
 
     lossless = True
+    batchable = False
     own_draws: ClassVar[bool] = True
     """Whether transformers draws sampled tokens itself, from its global random numbers (seeded by the
     request and given back after every turn), or lsbench's ``Sampler`` does for it."""

@@ -1,5 +1,6 @@
 import pytest
 
+from lsbench.execution.turns import Turn
 from lsbench.execution.worker import Worker
 from lsbench.records import SampleRecord
 from lsbench.spec import Sampling, ScoreRequest, ScoreWindow
@@ -37,7 +38,7 @@ def score_request():
 
 
 def all_of(worker, request, turn=0, finished=frozenset(), attempts=None) -> list[SampleRecord]:
-    return list(worker.run(request, turn, finished, attempts or {}))
+    return list(worker.run(Turn(turn, (request,)), finished, attempts or {}))
 
 
 def order(records):

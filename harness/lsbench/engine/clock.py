@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import torch
 
@@ -17,13 +19,23 @@ class Clock:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._asynchronous = device.type == "cuda"
+        self._stopped_ns = 0
 
     def now_ns(self) -> int:
-        """``time.perf_counter_ns`` once the device is idle."""
+        """``time.perf_counter_ns`` once the device is idle, less what the clock stood still."""
         if self._asynchronous:
             torch.cuda.synchronize(self._device)
-        return time.perf_counter_ns()
+        return time.perf_counter_ns() - self._stopped_ns
 
     def now_s(self) -> float:
         """The same in seconds."""
         return self.now_ns() / 1e9
+
+    @contextmanager
+    def stopped(self) -> Generator[None]:
+        """Within, time does not pass."""
+        begin = self.now_ns()
+        try:
+            yield
+        finally:
+            self._stopped_ns += self.now_ns() - begin

@@ -19,6 +19,7 @@ from lsbench.strategy import Emitted, Strategy
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from lsbench.engine.batch import Batch
     from lsbench.engine.stack import DecoderStack
 
 
@@ -46,17 +47,29 @@ class Generation:
 
 
 def generate(
-    stack: DecoderStack, tokenizer: PreTrainedTokenizerBase, strategy: Strategy, request: GenerateRequest
+    stack: DecoderStack,
+    tokenizer: PreTrainedTokenizerBase,
+    strategy: Strategy,
+    request: GenerateRequest,
+    batch: Batch | None = None,
 ) -> Generation:
     """Run ``strategy`` on ``request`` until a stop condition holds.
 
     The clock starts before the session is made and is read at every emission; looking for stop
     conditions is part of decoding, under every strategy alike.
 
+    Args:
+        stack: the model.
+        tokenizer: the model's.
+        strategy: prepared.
+        request: what to continue.
+        batch: whose member this is; None decodes by itself.
+
     Raises:
         BrokenStrategy: it ended before any stop condition, or emitted what is no token or no depth.
     """
-    clock, memory = Clock(stack.device), PeakMemory(stack.device)
+    clock = Clock(stack.device) if batch is None else batch.clock
+    memory = PeakMemory(stack.device)
     rule = StopRule(request, tokenizer, stack.context_length)
     depths: list[float] | None = []
     drafted: int | None = None
@@ -67,7 +80,8 @@ def generate(
     first = last = 0
     memory.begin()
     begin = clock.now_ns()
-    session = Session(stack, capacity=len(request.prompt_tokens) + request.max_new_tokens)
+    capacity = len(request.prompt_tokens) + request.max_new_tokens
+    session = Session(stack, capacity=capacity) if batch is None else batch.session(capacity)
     for emission in strategy.generate(session, request):
         last = clock.now_ns()
         first = first or last

@@ -33,8 +33,4 @@ def place(spec: RunSpec) -> Placement:
         asked = "--tensor-parallel" if spec.tensor_parallel > 1 else "--replicas"
         value = spec.tensor_parallel if spec.tensor_parallel > 1 else spec.replicas
         raise BadInput(f"{asked} {value}: this version runs one process; leave it at 1")
-    if spec.batch_size > 1:
-        raise BadInput(
-            f"--batch-size {spec.batch_size}: this version decodes one sequence at a time; leave it at 1"
-        )
     return Placement(spec.tensor_parallel, spec.replicas, spec.batch_size)

@@ -1,23 +1,24 @@
 """One copy of the model and everyone who decodes with it: requests in, records out.
 
-The baseline and every strategy take the same request one after the other, in an order that alternates
-from request to request, so that a drift of the machine's speed falls on both alike.
+The baseline and every strategy take the same requests one after the other, in an order that alternates
+from turn to turn, so that a drift of the machine's speed falls on both alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from lsbench.engine import Sampler, Session
+from lsbench.engine.batch import Batch
 from lsbench.errors import BadInput, LsbenchError
 from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, measure_costs
-from lsbench.execution.generation import BrokenStrategy, Generation, generate
+from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.recheck import Comparison, compare
+from lsbench.execution.turns import Turn, turns
 from lsbench.records import SCHEMA, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
 from lsbench.strategy import Preparation, Scored, Strategy
@@ -57,6 +58,7 @@ class Worker:
         baseline: what every other is measured against.
         others: in the order they were asked for.
         segment: which process of the run this is, counted from 0.
+        batch_size: the most generations that decode together.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Worker:
         baseline: Contender,
         others: Sequence[Contender],
         segment: int = 0,
+        batch_size: int = 1,
     ) -> None:
         self._stack = stack
+        self._batch_size = batch_size
         self._tokenizer = tokenizer
         self._baseline = baseline
         self._contenders = (baseline, *others)
@@ -96,12 +100,15 @@ class Worker:
 
     def warm_up(self, requests: Sequence[GenerateRequest]) -> None:
         """Run and discard a few tokens of each request under everyone."""
-        for request in requests:
-            short = request.model_copy(update={"max_new_tokens": min(_WARMUP_TOKENS, request.max_new_tokens)})
+        short = [
+            request.model_copy(update={"max_new_tokens": min(_WARMUP_TOKENS, request.max_new_tokens)})
+            for request in requests
+        ]
+        for turn in self.turns(short):
             for contender in self._contenders:
-                with suppress(Exception):  # a strategy that fails here fails again where it is recorded
-                    generation = self._generate(contender.strategy, short)
-                    self._drafts = self._drafts or generation.drafted is not None
+                for record in self._generations(contender, turn, [1] * len(turn.requests)):
+                    # A strategy that fails here fails again where it counts.
+                    self._drafts = self._drafts or record.drafted is not None
 
     def costs(self, prompt: Sequence[int]) -> tuple[StepCost, ...]:
         """What the parts of a step cost here, at the widths that those who warmed up use."""
@@ -113,37 +120,59 @@ class Worker:
         if record.label in self._compared and record.kind == "generate" and record.token_ids is not None:
             self._outputs[record.key] = record.token_ids
 
+    def turns(self, requests: Sequence[Request]) -> list[Turn]:
+        """Who runs with whom, in order."""
+        return turns(requests, self._batch_size)
+
     def run(
-        self, request: Request, turn: int, finished: AbstractSet[RecordKey], attempts: Mapping[RecordKey, int]
+        self, turn: Turn, finished: AbstractSet[RecordKey], attempts: Mapping[RecordKey, int]
     ) -> Iterator[SampleRecord]:
-        """One request under everyone who has not finished it.
+        """A turn's requests under everyone who has not finished them.
 
         Args:
-            request: what to run.
-            turn: the request's place in the run; odd ones take the contenders in reverse.
+            turn: what to run; odd ones take the contenders in reverse.
             finished: what need not be run again.
             attempts: the last failed attempt at a request, where there was one.
 
         Yields:
-            a record for each contender, then the untimed fidelity of each strategy, and parity where the
-            outputs are greedy and the strategy claims to be lossless. A failure is a record with an error.
+            a record for each contender and request, then the untimed fidelity of each strategy, and parity
+            where the outputs are greedy and the strategy claims to be lossless. A failure is a record with
+            an error.
         """
-        order = self._contenders if turn % 2 == 0 else self._contenders[::-1]
+        order = self._contenders if turn.index % 2 == 0 else self._contenders[::-1]
         for contender in order:
-            key = _key(contender, request, request.kind)
-            if key not in finished:
-                record = self._record(contender, request, request.kind, attempts.get(key, 0) + 1)
+            keys = [_key(contender, request, request.kind) for request in turn.requests]
+            left = [request for request, key in zip(turn.requests, keys, strict=True) if key not in finished]
+            again = [attempts.get(_key(contender, request, request.kind), 0) + 1 for request in left]
+            for record in self._generations(contender, replace(turn, requests=tuple(left)), again):
                 self.remember(record)
                 yield record
-        if not isinstance(request, GenerateRequest):
+        for request in turn.requests:
+            if not isinstance(request, GenerateRequest):
+                continue
+            if _key(self._baseline, request, "generate") not in self._outputs:
+                continue
+            for contender in self._contenders[1:]:
+                for kind in self._looks(contender, request):
+                    key = _key(contender, request, kind)
+                    if key not in finished:
+                        yield self._record(contender, request, kind, attempts.get(key, 0) + 1)
+
+    def _generations(
+        self, contender: Contender, turn: Turn, attempts: Sequence[int]
+    ) -> Iterator[SampleRecord]:
+        """What is timed, together where the turn is a batch; each record as soon as it is finished."""
+        if turn.batch is None:
+            for request, attempt in zip(turn.requests, attempts, strict=True):
+                yield self._record(contender, request, request.kind, attempt)
             return
-        if _key(self._baseline, request, "generate") not in self._outputs:
-            return
-        for contender in self._contenders[1:]:
-            for kind in self._looks(contender, request):
-                key = _key(contender, request, kind)
-                if key not in finished:
-                    yield self._record(contender, request, kind, attempts.get(key, 0) + 1)
+        batch = Batch(self._stack)
+        members = [
+            partial(self._record, contender, request, request.kind, attempt, batch)
+            for request, attempt in zip(turn.requests, attempts, strict=True)
+        ]
+        for record in batch.run(members):
+            yield record.model_copy(update={"batch": turn.batch, "batch_size": turn.size})
 
     def _looks(self, contender: Contender, request: GenerateRequest) -> Iterator[Kind]:
         """How a strategy's output is looked at beside the baseline's, which is there."""
@@ -151,7 +180,14 @@ class Worker:
         if request.sampling.greedy and _key(contender, request, "generate") in self._outputs:
             yield "parity"
 
-    def _record(self, contender: Contender, request: Request, kind: Kind, attempt: int) -> SampleRecord:
+    def _record(
+        self,
+        contender: Contender,
+        request: Request,
+        kind: Kind,
+        attempt: int,
+        batch: Batch | None = None,
+    ) -> SampleRecord:
         line = partial(
             SampleRecord,
             schema=SCHEMA,
@@ -177,12 +213,9 @@ class Worker:
                 return line(agreement=self._agreement(contender.strategy, request))
             if kind == "parity":
                 return line(**vars(self._comparison(contender, request)))
-            return line(**vars(self._generate(contender.strategy, request)))
+            return line(**vars(generate(self._stack, self._tokenizer, contender.strategy, request, batch)))
         except Exception as error:  # one request's failure is recorded, and the run goes on
             return line(error=_reason(error))
-
-    def _generate(self, strategy: Strategy, request: GenerateRequest) -> Generation:
-        return generate(self._stack, self._tokenizer, strategy, request)
 
     def _score(self, strategy: Strategy, request: ScoreRequest) -> tuple[float, bool]:
         """Log-likelihood of all windows together, and whether each of their tokens is the most likely one."""

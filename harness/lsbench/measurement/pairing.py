@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +63,10 @@ def pair_up(records: Sequence[SampleRecord], baseline: str, label: str) -> Pairi
 
 
 def comparable_in_time(pairing: Pairing) -> Pairing:
-    """The pairs whose timings may be compared: one process, first attempts, a decode to speak of."""
+    """The pairs whose timings may be compared: one process, first attempts, a decode to speak of.
+
+    Of sequences that decoded together, all or none: who is missing took time from the others, too.
+    """
     pairs: list[Pair] = []
     left_out = Counter(pairing.left_out)
     for pair in pairing.pairs:
@@ -72,7 +75,29 @@ def comparable_in_time(pairing: Pairing) -> Pairing:
             pairs.append(pair)
         else:
             left_out[reason] += 1
-    return Pairing(tuple(pairs), dict(left_out))
+    whole = _in_whole_batches(pairs)
+    if len(whole) < len(pairs):
+        left_out["decoded in a batch that did not run whole"] += len(pairs) - len(whole)
+    return Pairing(tuple(whole), dict(left_out))
+
+
+def _in_whole_batches(pairs: Sequence[Pair]) -> list[Pair]:
+    """Those that decoded alone, and those whose whole batch is there, from one process."""
+    groups: defaultdict[tuple[str, int, int], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        record = pair.strategy
+        if record.batch is not None:
+            groups[record.task, record.batch, record.repeat].append(pair)
+    broken = {
+        key
+        for key, group in groups.items()
+        if len(group) < group[0].strategy.batch_size or len({pair.strategy.segment for pair in group}) > 1
+    }
+    return [
+        pair
+        for pair in pairs
+        if (pair.strategy.task, pair.strategy.batch, pair.strategy.repeat) not in broken
+    ]
 
 
 def _why_not(baseline: SampleRecord, strategy: SampleRecord) -> str | None:
@@ -82,6 +107,8 @@ def _why_not(baseline: SampleRecord, strategy: SampleRecord) -> str | None:
         return "timed in different replicas"
     if baseline.attempt != 1 or strategy.attempt != 1:
         return "run again after a failed attempt"
+    if baseline.batch is not None:
+        return None  # in a batch even one that ended at once has been waited for
     if len(baseline.token_ids or ()) < 2 or len(strategy.token_ids or ()) < 2:
         return "ended before a second token"
     if not baseline.decode_s or not strategy.decode_s or baseline.ttft_s is None or strategy.ttft_s is None:

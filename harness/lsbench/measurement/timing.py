@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from lsbench.measurement.pairing import Pair, Prompt
+from lsbench.measurement.pairing import Pair, prompt_of
 from lsbench.measurement.statistics import speedup_interval, verdict
 from lsbench.metrics import EndToEndSpeedup, Percentiles, Speedup
 from lsbench.records import SampleRecord
@@ -19,19 +20,40 @@ _Columns = tuple[list[float], list[int], list[float], list[int]]
 
 @dataclass
 class _Totals:
-    """Seconds and tokens of one side of one prompt, over its repeats."""
+    """Seconds and tokens of one side of what is resampled, over its repeats."""
 
     decode_s: float = 0.0
     decoded: int = 0
     whole_s: float = 0.0
     generated: int = 0
 
-    def add(self, record: SampleRecord) -> None:
-        decode_s, generated = record.decode_s or 0.0, token_count(record)
-        self.decode_s += decode_s
-        self.decoded += generated - 1
-        self.whole_s += (record.ttft_s or 0.0) + decode_s
-        self.generated += generated
+    def add(self, together: Sequence[SampleRecord]) -> None:
+        """What decoded together: the clock ran once for all of them, until the last had ended."""
+        first_s = max(record.ttft_s or 0.0 for record in together)
+        whole_s = max((record.ttft_s or 0.0) + (record.decode_s or 0.0) for record in together)
+        self.decode_s += whole_s - first_s
+        self.decoded += sum(token_count(record) - 1 for record in together)
+        self.whole_s += whole_s
+        self.generated += sum(map(token_count, together))
+
+
+def _runs(records: Iterable[SampleRecord]) -> list[list[SampleRecord]]:
+    """Records that decoded together, in order; one that decoded alone is by itself."""
+    groups: dict[tuple[object, ...], list[SampleRecord]] = {}
+    for place, record in enumerate(records):
+        together = (record.label, record.task, record.batch, record.repeat)
+        groups.setdefault((place,) if record.batch is None else together, []).append(record)
+    return list(groups.values())
+
+
+def _unit(record: SampleRecord) -> tuple[object, ...]:
+    """What is resampled: the prompt, or the batch, whose sequences shared every step."""
+    return prompt_of(record) if record.batch is None else (record.task, "batch", record.batch)
+
+
+def units(pairs: Iterable[Pair]) -> int:
+    """How many independent timings some pairs come from: prompts, or batches of them."""
+    return len({_unit(pair.strategy) for pair in pairs})
 
 
 def token_count(record: SampleRecord) -> int:
@@ -58,16 +80,25 @@ def percentiles(values: Iterable[float | None]) -> Percentiles | None:
 
 
 def tokens_per_second(records: Iterable[SampleRecord]) -> float | None:
-    """Decode speed: (tokens - 1) / decode seconds, totals over all requests with a second token."""
-    timed = [record for record in records if tpot(record) is not None]
-    seconds = sum(record.decode_s or 0.0 for record in timed)
-    return sum(token_count(record) - 1 for record in timed) / seconds if seconds > 0 else None
+    """Decode speed: decoded tokens / decode seconds, totals over all requests with a second token.
+
+    Of sequences that decoded together it is what all of them together were given.
+    """
+    total = _Totals()
+    for together in _timed(records):
+        total.add(together)
+    return total.decoded / total.decode_s if total.decode_s > 0 else None
+
+
+def _timed(records: Iterable[SampleRecord]) -> list[list[SampleRecord]]:
+    return [run for run in _runs(records) if any(tpot(record) is not None for record in run)]
 
 
 def speedups(pairs: Sequence[Pair], noise: float | None = None) -> tuple[Speedup, EndToEndSpeedup] | None:
     """Baseline over strategy in seconds per decoded token, and per generated token with prefill in.
 
-    Both are ratios of totals over prompts, the repeats of a prompt together. None without pairs.
+    Both are ratios of totals over prompts, the repeats of a prompt together; over batches of them where
+    sequences decoded together. None without pairs.
 
     Args:
         pairs: from ``comparable_in_time``.
@@ -76,7 +107,7 @@ def speedups(pairs: Sequence[Pair], noise: float | None = None) -> tuple[Speedup
     if not pairs:
         return None
     swing = noise if noise is not None and noise > NOISE_LIMIT else 0.0
-    both = _by_prompt(pairs)
+    both = _totals(pairs)
     decode, whole = _decode_columns(both), _whole_columns(both)
     interval = speedup_interval(*decode)
     return (
@@ -87,35 +118,39 @@ def speedups(pairs: Sequence[Pair], noise: float | None = None) -> tuple[Speedup
 
 def speedup_so_far(pairs: Sequence[Pair]) -> float | None:
     """The value of ``speedups`` without its interval, cheap enough to show while a run goes on."""
-    return _ratio(*_decode_columns(_by_prompt(pairs))) if pairs else None
+    return _ratio(*_decode_columns(_totals(pairs))) if pairs else None
 
 
 def noise(baseline: Sequence[SampleRecord]) -> float | None:
-    """Relative difference of TPOT between the odd and the even requests of the baseline.
+    """Relative difference of TPOT between the odd and the even requests (or batches) of the baseline.
 
     Each half's TPOT is a ratio of totals; the difference is taken against both halves together.
-    None with fewer than 4 requests that decoded.
+    None with fewer than 4 requests, or batches of them, that decoded.
 
     Args:
         baseline: its generations, in the order they ran.
     """
-    timed = [record for record in baseline if tpot(record) is not None]
+    timed = _timed(baseline)
     if len(timed) < _FEWEST_FOR_NOISE:
         return None
-    halves = [tokens_per_second(half) for half in (timed[0::2], timed[1::2])]
-    overall = tokens_per_second(timed)
+    halves = [tokens_per_second(chain.from_iterable(half)) for half in (timed[0::2], timed[1::2])]
+    overall = tokens_per_second(chain.from_iterable(timed))
     if halves[0] is None or halves[1] is None or overall is None:
         return None
     return abs(1 / halves[0] - 1 / halves[1]) * overall
 
 
-def _by_prompt(pairs: Sequence[Pair]) -> list[tuple[_Totals, _Totals]]:
-    prompts: dict[Prompt, tuple[_Totals, _Totals]] = {}
-    for pair in pairs:
-        before, after = prompts.setdefault(pair.prompt, (_Totals(), _Totals()))
-        before.add(pair.baseline)
-        after.add(pair.strategy)
-    return list(prompts.values())
+def _totals(pairs: Sequence[Pair]) -> list[tuple[_Totals, _Totals]]:
+    before = _by_unit(pair.baseline for pair in pairs)
+    after = _by_unit(pair.strategy for pair in pairs)
+    return [(before[unit], after[unit]) for unit in before]
+
+
+def _by_unit(records: Iterable[SampleRecord]) -> dict[tuple[object, ...], _Totals]:
+    totals: dict[tuple[object, ...], _Totals] = {}
+    for together in _runs(records):
+        totals.setdefault(_unit(together[0]), _Totals()).add(together)
+    return totals
 
 
 def _decode_columns(both: list[tuple[_Totals, _Totals]]) -> _Columns:
