@@ -83,12 +83,15 @@ class Speed(_Model):
     speedup: Speedup | None
     end_to_end_speedup: EndToEndSpeedup | None
     tokens_per_second: float | None
-    """Decode speed: (tokens - 1) / decode seconds, totals over all prompts."""
+    """Decode speed: (tokens - 1) / decode seconds, totals over all prompts; of a batch, all its sequences
+    together."""
     ttft_s: Percentiles | None
     tpot_s: Percentiles | None
     generated_tokens: int
     pairs: int
     """Prompts whose baseline and strategy timings were taken in one process and enter the ratio."""
+    batches: int | None = None
+    """How many batches those prompts decoded in, which the intervals are over; None when each was alone."""
 
 
 class Depth(_Model):
@@ -135,6 +138,42 @@ class Parity(_Model):
     violations: int
 
 
+class DistributionTest(_Model):
+    """A chi-square test of sampled tokens against the full model's exact distribution."""
+
+    tokens: int
+    """Tokens that were counted."""
+    cells: int
+    """What they were counted in."""
+    statistic: float
+    degrees_of_freedom: int
+    p_value: float
+    corrected_p_value: float
+    """Times the number of tests that the run makes, 1 at most."""
+    detectable_shift: float
+    """Had this share of the tokens gone to other cells, the test would have refuted the claim with
+    probability 0.9, however they were spread."""
+
+
+class Certificate(_Model):
+    """Whether sampled output of a lossless strategy has the full model's distribution."""
+
+    refuted: bool
+    """In a run whose strategies are all lossless, true for any of them by chance once in 1000 at most."""
+    p_value: float
+    """The smaller corrected one of both tests."""
+    tests: int
+    """How many the run makes, over all strategies."""
+    outputs: DistributionTest | None
+    """Of the outputs that were timed, token by token; None with too few tokens."""
+    draws: DistributionTest | None
+    """Of repeated draws after the same tokens; None where there were none, or no two tokens likely enough."""
+    drawn: int
+    """How often it drew again, over all spots."""
+    spots: int
+    """After how many different beginnings."""
+
+
 class Ceiling(_Model):
     """The speedup the method could reach here with no overhead, and the share reached."""
 
@@ -177,6 +216,9 @@ class StrategyMetrics(_Model):
     fidelity: Fidelity | None
     speculation: Speculation | None
     parity: Parity | None
+    """Of greedy outputs."""
+    certificate: Certificate | None = None
+    """Of sampled outputs."""
     ceiling: Ceiling | None
     memory: Memory | None
 

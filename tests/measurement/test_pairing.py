@@ -69,3 +69,24 @@ def test_incomparable_timings_are_left_out_with_the_reason(make_record, changes,
     ((words, count),) = timed.left_out.items()
     assert reason in words
     assert count == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({}, 4),
+        ({"error": "RuntimeError: x", "token_ids": None}, 2),
+        ({"segment": 1}, 2),
+        ({"attempt": 2}, 2),
+        ({"token_ids": (1,), "decode_s": 0.0}, 4),
+    ],
+)
+def test_a_batch_enters_whole_or_not_at_all(make_record, changes, left):
+    records = [
+        make_record(label, doc, batch=doc // 2, batch_size=2, **(changes if (label, doc) == ("s", 3) else {}))
+        for label in ("autoregressive", "s")
+        for doc in range(4)
+    ]
+    pairing = comparable_in_time(pair_up(records, "autoregressive", "s"))
+    assert len(pairing.pairs) == left
+    assert sum(pairing.left_out.values()) == 4 - left

@@ -12,6 +12,7 @@ from lsbench.measurement.timing import (
     speedups,
     tokens_per_second,
     tpot,
+    units,
 )
 
 BASELINE = "autoregressive"
@@ -122,3 +123,47 @@ def test_noise_does_not_depend_on_the_machine_speed(seconds: list[float], slower
     assert first is not None
     assert first >= 0
     assert second == pytest.approx(first, rel=1e-6, abs=1e-9)
+
+
+def batch(make_record, label, number, decode, **changes):
+    """Records of one batch whose sequences took ``decode`` seconds each, ten decoded tokens a sequence."""
+    return [
+        make_record(
+            label, 10 * number + i, tokens=11, decode_s=s, batch=number, batch_size=len(decode), **changes
+        )
+        for i, s in enumerate(decode)
+    ]
+
+
+def test_a_batch_takes_as_long_as_its_last_sequence(make_record):
+    records = [*batch(make_record, BASELINE, 0, (1.0, 4.0)), *batch(make_record, BASELINE, 1, (2.0, 1.0))]
+    assert tokens_per_second(records) == pytest.approx(40 / 6)
+
+
+def test_a_batch_is_one_timing_whatever_its_sequences(make_record):
+    slow, fast = (3.0, 4.0, 2.0), (1.0, 2.0, 2.0)
+    records = [
+        record
+        for number in range(6)
+        for label, decode in ((BASELINE, slow), ("s", fast))
+        for record in batch(make_record, label, number, [d + number / 10 for d in decode])
+    ]
+    pairs = pairs_of(records)
+    assert (len(pairs), units(pairs)) == (18, 6)
+    found = speedups(pairs)
+    assert found is not None
+    assert found[0].value == pytest.approx((6 * 4 + 1.5) / (6 * 2 + 1.5))
+    assert speedups(pairs[:12])[0].ci95 is None  # four batches, though twelve prompts
+    baseline = [record for record in records if record.label == BASELINE]
+    assert noise(baseline) == pytest.approx((12.9 - 12.6) / 90 * (180 / 25.5))
+
+
+def test_repeats_of_a_batch_are_resampled_together(make_record):
+    records = [
+        record
+        for repeat in range(3)
+        for number in range(5)
+        for label in (BASELINE, "s")
+        for record in batch(make_record, label, number, (1.0, 2.0), repeat=repeat)
+    ]
+    assert units(pairs_of(records)) == 5

@@ -51,10 +51,13 @@ def ceiling(
         speedup: measured.
 
     Returns:
-        None where nothing was measured, where the strategy cannot tell what it ran, or where the baseline
-        is not the engine's own: costs of one loop say nothing about another.
+        None where nothing was measured, where the strategy cannot tell what it ran, where the baseline
+        is not the engine's own (costs of one loop say nothing about another), or where sequences decoded
+        together: which of them shared a step is not recorded.
     """
     if speedup is None or not costs or not _ran_everything(baseline, num_layers):
+        return None
+    if any(record.batch is not None for record in records):
         return None
     work = work_of(records, num_layers)
     if work is None or (work.drafted > 0 and len(costs) < 2):

@@ -43,16 +43,29 @@ def about_pairs(label: str, speed: Speed | None, left_out: Mapping[str, int]) ->
         said.append(f"{label}: {_count(total, 'generation')} left out of the speedup ({reasons}).")
     if speed is None:
         return said
-    if speed.pairs == 0:
+    timings, what = (speed.pairs, "prompt") if speed.batches is None else (speed.batches, "batch of prompts")
+    if timings == 0:
         said.append(f"{label}: no speedup, because no prompt was timed under both it and the baseline.")
-    elif speed.pairs < MIN_PROMPTS:
+    elif timings < MIN_PROMPTS:
         said.append(
-            f"{label}: {_count(speed.pairs, 'prompt')} timed, too few for an interval of the speedup or a "
+            f"{label}: {_count(timings, what)} timed, too few for an interval of the speedup or a "
             f"verdict; run at least {MIN_PROMPTS}."
         )
-    elif speed.pairs < _FEW_PROMPTS:
-        said.append(f"{label}: only {speed.pairs} prompts timed, so the interval of the speedup is rough.")
+    elif timings < _FEW_PROMPTS:
+        said.append(f"{label}: only {_count(timings, what)} timed, so the interval of the speedup is rough.")
     return said
+
+
+def about_batches(records: Sequence[SampleRecord]) -> list[str]:
+    """What the figures mean where sequences decoded together."""
+    size = max((record.batch_size for record in records if record.batch is not None), default=None)
+    if size is None:
+        return []
+    return [
+        f"Sequences decoded together, up to {size} at a time, and a batch ran until its last one had ended: "
+        "tokens per second and speedups are of whole batches, times to the first token and per token of "
+        "each sequence within its batch. No ceiling is worked out for batches."
+    ]
 
 
 def about_failures(records: Sequence[SampleRecord], label: str) -> list[str]:
@@ -107,4 +120,8 @@ def _same(scores: TaskScores) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    if number == 1:
+        return f"1 {what}"
+    return (
+        f"{number} batches{what.removeprefix('batch')}" if what.startswith("batch") else f"{number} {what}s"
+    )

@@ -13,7 +13,15 @@ from lsbench.measurement.fidelity import fidelity
 from lsbench.measurement.pairing import Pairing, comparable_in_time, generations, pair_up
 from lsbench.measurement.parity import about_parity, parity
 from lsbench.measurement.quality import Scored, task_scores
-from lsbench.measurement.timing import noise, percentiles, speedups, token_count, tokens_per_second, tpot
+from lsbench.measurement.timing import (
+    noise,
+    percentiles,
+    speedups,
+    token_count,
+    tokens_per_second,
+    tpot,
+    units,
+)
 from lsbench.metrics import BaselineMetrics, Metrics, ModelInfo, Speed, Status, StrategyMetrics, TaskScores
 from lsbench.records import SampleRecord, StepCost
 from lsbench.spec import StrategyChoice
@@ -94,6 +102,7 @@ def summarise(
         memory=memory(ours),
     )
     said = [*context.notes, *notes.about_machine(baseline.noise, context.load_average, context.cores)]
+    said += notes.about_batches(written)
     said += notes.about_failures(ours, context.baseline)
     strategies: list[StrategyMetrics] = []
     for choice in context.strategies:
@@ -178,4 +187,5 @@ def _speed(written: Sequence[SampleRecord], timed: Pairing, noise_found: float |
         tpot_s=percentiles(map(tpot, written)),
         generated_tokens=sum(map(token_count, written)),
         pairs=len({pair.prompt for pair in timed.pairs}),
+        batches=units(timed.pairs) if any(pair.strategy.batch is not None for pair in timed.pairs) else None,
     )

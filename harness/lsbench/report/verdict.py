@@ -59,8 +59,10 @@ def _speed(strategy: StrategyMetrics, baseline: BaselineMetrics) -> str:
         return "speed not comparable (no prompt was timed under both in one process)"
     speedup = speed.speedup
     if speedup.ci95 is None:
-        prompts = _count(speed.pairs, "prompt")
-        return f"{figures.ratio(speedup.value, None)} over {prompts}, too few to say faster or slower"
+        over = _count(speed.pairs, "prompt")
+        if speed.batches is not None:
+            over += f" in {speed.batches} batch{'es' if speed.batches != 1 else ''}"
+        return f"{figures.ratio(speedup.value, None)} over {over}, too few to say faster or slower"
     words = {
         "faster": "faster here",
         "slower": "slower here",
