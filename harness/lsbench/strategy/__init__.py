@@ -45,6 +45,8 @@ class Strategy:
     """The options model; ``self.options`` is an instance of it."""
     lossless: ClassVar[bool] = False
     """Whether the output's distribution is claimed to equal the full model's (it is checked)."""
+    batchable: ClassVar[bool] = True
+    """Whether several requests can decode together: all that it runs goes through its session."""
 
     def __init__(self, options: StrategyOptions) -> None:
         self.options = options

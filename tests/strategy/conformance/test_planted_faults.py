@@ -52,6 +52,29 @@ class Planted(Half):
 """,
         "no other value of layers could be tried",
     ),
+    "keeps a request's place on the strategy": (
+        "batch",
+        """
+class Planted(Half):
+    def generate(self, session, request):
+        self.count = 0
+        for emitted in super().generate(session, request):
+            self.count += 1
+            if self.count > request.max_new_tokens:
+                return
+            yield emitted
+""",
+        "in a batch and",
+    ),
+    "says that requests can decode together, but runs a model of its own": (
+        "batch",
+        """
+class Planted(Half):
+    def generate(self, session, request):
+        yield from Half.generate(self, Session(session.stack), request)
+""",
+        "runs nothing through its session",
+    ),
     "overshoots the token limit": (
         "token limit",
         """

@@ -11,7 +11,7 @@ import torch
 
 from lsbench.errors import unknown
 from lsbench.spec import StrategyChoice, parse_strategy
-from lsbench.strategy.conformance import imports, limits, lossless, options, repeating, scoring
+from lsbench.strategy.conformance import imports, limits, lossless, options, repeating, scoring, together
 from lsbench.strategy.conformance.bench import Bench, Subject, random_bench
 from lsbench.strategy.conformance.choices import complete
 from lsbench.strategy.conformance.result import CheckResult, Failed, NotApplicable, Report, Status
@@ -39,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     Check("seeds", repeating.seeds),
     Check("global random state", repeating.global_random_state),
     Check("no state between requests", repeating.state_between_requests),
+    Check("batch", together.batch),
     Check("token limit", limits.token_limit),
     Check("stop ids", limits.stop_ids),
     Check("session", limits.session_left),
