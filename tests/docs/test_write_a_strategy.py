@@ -1,14 +1,14 @@
 """docs/write-a-strategy.md, followed: its files are written, installed, tried and checked as they stand."""
 
-import os
 import re
 import subprocess
-import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from support.packages import Installed, install
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = DOCS / "write-a-strategy.md"
@@ -30,38 +30,19 @@ class Followed:
     """A reader who has written and installed everything."""
 
     folder: Path
-    site: Path
+    package: Installed
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(self.site), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            [sys.executable, *command],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return self.package.run(*command, folder=self.folder)
 
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory) -> Followed:
-    folder, site = tmp_path_factory.mktemp("reader"), tmp_path_factory.mktemp("site")
+    folder = tmp_path_factory.mktemp("reader")
     for name, text in files().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-    ]
-    subprocess.run([*pip, "--target", site, folder / "lsbench-periodic"], check=True, capture_output=True)
-    return Followed(folder, site)
+    return Followed(folder, install(folder / "lsbench-periodic", tmp_path_factory.mktemp("installed")))
 
 
 def test_the_folder_it_draws_is_the_folder_it_makes():

@@ -6,18 +6,16 @@ import pytest
 import torch
 
 from lsbench.engine import ConstantPolicy, DepthPlan, DepthPolicy, Session
-from lsbench.spec import GenerateRequest
 from lsbench.strategy.loops import decode
 from lsbench_strategies.autoregressive import FullDepth
+from support.requests import generate_request
 
 PROMPTS = ((3,), (1, 4, 1, 5, 9), tuple((7 * n) % 29 for n in range(40)))
 NEW = 24
 
 
 def _decoded(model, prompt, policy) -> list[int]:
-    request = GenerateRequest(
-        task="t", doc_id=0, arguments_sha256="0", prompt="", prompt_tokens=prompt, max_new_tokens=NEW
-    )
+    request = generate_request(prompt, NEW)
     emitted = decode(Session(model.stack, capacity=8), request, policy)
     return [token for part in emitted for token in part.tokens]
 

@@ -2,28 +2,23 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from lsbench.engine import DecoderStack
 from lsbench.engine.precise import better_precision, plain_logits, precise_logits
+from support.models import random_llama
 
 TOKENS = (3, 1, 4, 1, 5, 9, 2, 6)
 
 
 @pytest.fixture(params=["untied", "tied"])
 def model(request):
-    config = LlamaConfig(
+    return random_llama(
+        2,
         vocab_size=29,
-        hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         tie_word_embeddings=request.param == "tied",
-        initializer_range=0.3,
     )
-    torch.manual_seed(2)
-    return LlamaForCausalLM(config).eval()
 
 
 def in_precision(model, dtype):

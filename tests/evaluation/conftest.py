@@ -7,119 +7,45 @@ import pytest
 
 from lsbench.records import SampleRecord
 from lsbench.spec import GenerateRequest, RunSpec, StrategyChoice
+from support.models import random_llama
+from support.tasks import OF_THINGS, SCORED, write_tasks
+from support.tokenizer import byte_level_tokenizer
 
 CONTEXT = 96
-
-CORPUS = [
-    "def add(a, b):\n    return a + b\n",
-    "The sky is blue. The grass is green. Question: what colour is it? Answer: blue",
-    "one two three four five six seven eight nine ten",
-]
-
-CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def build_tokenizer(bos: bool, chat: bool = False):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    special = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(CORPUS, trainer)
-    names = {"eos_token": "</s>"}
-    if bos:
-        names["bos_token"] = "<s>"
-        raw.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
-        )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="</s>", **names)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    if chat:
-        tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
+VERSION = "2.5"
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return build_tokenizer(bos=False)
+    return byte_level_tokenizer(bos=False, chat=False)
 
 
 @pytest.fixture(scope="session")
 def bos_tokenizer():
-    return build_tokenizer(bos=True)
+    return byte_level_tokenizer(begins_with_bos=True, chat=False)
 
 
 @pytest.fixture(scope="session")
 def chat_tokenizer():
-    return build_tokenizer(bos=True, chat=True)
+    return byte_level_tokenizer(begins_with_bos=True)
 
 
 @pytest.fixture(scope="session")
 def model():
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=340,
-        hidden_size=32,
-        intermediate_size=64,
+    return random_llama(
+        7,
+        vocab_size=350,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=CONTEXT,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=1,
         initializer_range=0.5,
     )
-    return LlamaForCausalLM(config).eval()
 
 
-COLOURS = ["blue", "green", "red"]
-DOCS = [{"thing": thing, "colour": i % 3} for i, thing in enumerate(["sky", "grass", "blood", "sea", "leaf"])]
-SHOTS = [{"thing": thing, "colour": i % 3} for i, thing in enumerate(["jeans", "frog", "rose", "ink"])]
-TEXTS = [{"text": CORPUS[0] * 6}, {"text": "one two three"}, {"text": CORPUS[1] * 3}]
-
-COMMON = """
-custom_dataset: !function data.things
-training_split: train
-test_split: test
-fewshot_split: train
-"""
-
-TASKS = {
-    "tiny_choice": COMMON
-    + """
-output_type: multiple_choice
-doc_to_text: "Question: what colour is {{thing}}? Answer:"
-doc_to_choice: ["blue", "green", "red"]
-doc_to_target: colour
-metric_list:
-  - {metric: acc, aggregation: mean, higher_is_better: true}
-  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
-""",
-    "tiny_target": COMMON
-    + """
-output_type: loglikelihood
-doc_to_text: "The {{thing}} is  "
-doc_to_target: "{{['blue','green','red'][colour]}}"
-metric_list:
-  - {metric: perplexity, aggregation: perplexity, higher_is_better: false}
-  - {metric: acc, aggregation: mean, higher_is_better: true}
-""",
-    "tiny_bare": COMMON
+TASKS = SCORED | {
+    "tiny_bare": OF_THINGS
     + """
 output_type: loglikelihood
 doc_to_text: ""
@@ -127,14 +53,7 @@ doc_to_target: "{{thing}} one two"
 metric_list:
   - {metric: acc, aggregation: mean, higher_is_better: true}
 """,
-    "tiny_rolling": """
-custom_dataset: !function data.texts
-test_split: test
-output_type: loglikelihood_rolling
-doc_to_text: ""
-doc_to_target: text
-""",
-    "tiny_generate": COMMON
+    "tiny_generate": OF_THINGS
     + """
 output_type: generate_until
 doc_to_text: "Question: what colour is {{thing}}? Answer:"
@@ -150,31 +69,13 @@ filter_list:
 """,
 }
 
-DATA = """
-from datasets import Dataset
-
-def things(**_):
-    return {{"train": Dataset.from_list({shots!r}), "test": Dataset.from_list({docs!r})}}
-
-def texts(**_):
-    return {{"test": Dataset.from_list({texts!r})}}
-
-def length(doc, results):
-    return {{"length": float(len(results[0]))}}
-"""
-
-
-def write_task(folder: Path, name: str, text: str) -> None:
-    (folder / f"{name}.yaml").write_text(f"task: {name}\n{text}\nmetadata: {{version: 2.5}}\n")
-
 
 @pytest.fixture
 def own_task(tmp_path, spec_for):
     """A spec for one task of the test's own, written beside the tiny tasks' data."""
 
-    def make(name: str, text: str, common: str = COMMON, **options) -> RunSpec:
-        (tmp_path / "data.py").write_text(DATA.format(shots=SHOTS, docs=DOCS, texts=TEXTS))
-        write_task(tmp_path, name, common + text)
+    def make(name: str, text: str, common: str = OF_THINGS, **options) -> RunSpec:
+        write_tasks(tmp_path, {name: common + text}, VERSION)
         return spec_for(name, folder=tmp_path, **options)
 
     return make
@@ -183,9 +84,7 @@ def own_task(tmp_path, spec_for):
 @pytest.fixture(scope="session")
 def task_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tasks")
-    (folder / "data.py").write_text(DATA.format(shots=SHOTS, docs=DOCS, texts=TEXTS))
-    for name, text in TASKS.items():
-        write_task(folder, name, text)
+    write_tasks(folder, TASKS, VERSION)
     (folder / "group.yaml").write_text("group: tiny\ntask: [tiny_choice, tiny_rolling]\n")
     return folder
 
@@ -277,17 +176,6 @@ class PlainModel:
                 break
         cuts = [text.index(stop) for stop in request.stop_strings if stop in text]
         return text[: min(cuts)] if cuts else text
-
-
-@pytest.fixture
-def one_thread():
-    """Threads that wait for each other cost far more than so small a model gains by them."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from lsbench.errors import BadInput, ReplayMiss
 from lsbench.evaluation.requests import build_requests
 from lsbench.evaluation.scores import ratio_stderr, score_records
 from lsbench.records import SampleRecord
+from support.lm_eval_itself import results_of
 
 COLOURS = ["blue", "green", "red"]
 
@@ -56,11 +57,8 @@ def recorded(spec_for, tokenizer):
 
 def live_scores(spec, records):
     """lm-eval's results from a model class that answers by the request's own text, not by place."""
-    from lm_eval import evaluator
     from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
 
-    from lsbench.evaluation.isolation import isolated
     from lsbench.spec import arguments_hash
 
     answers = {record.arguments_sha256: record for record in records}
@@ -78,16 +76,8 @@ def live_scores(spec, records):
         def loglikelihood_rolling(self, requests):
             return [record.logprob for record in self._of(requests)]
 
-    with isolated({"DISABLE_MULTIPROC": "1"}), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluator, "add_env_info", lambda results: None)
-        return evaluator.simple_evaluate(
-            model=Live(),
-            tasks=list(spec.tasks),
-            limit=spec.limit,
-            num_fewshot=spec.num_fewshot,
-            task_manager=TaskManager(include_path=spec.include_path, include_defaults=False),
-            bootstrap_iters=1000,
-        )["results"]
+    with pytest.MonkeyPatch.context() as patch:
+        return results_of(Live(), spec, patch, bootstrap_iters=1000)["results"]
 
 
 @pytest.mark.parametrize("options", [{}, {"num_fewshot": 2, "limit": 4}])

@@ -2,10 +2,10 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from lsbench.engine import DecoderStack
 from lsbench.execution.recheck import Comparison, compare
+from support.models import random_llama
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PROMPT = (5, 6, 7)
@@ -13,17 +13,8 @@ PROMPT = (5, 6, 7)
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16, torch.float64], ids=str)
 def stack(request):
-    config = LlamaConfig(
-        vocab_size=40,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-    )
-    torch.manual_seed(2)
-    return DecoderStack(LlamaForCausalLM(config).eval().to(request.param))
+    model = random_llama(2, vocab_size=40, intermediate_size=48, num_hidden_layers=3)
+    return DecoderStack(model.to(request.param))
 
 
 def greedy(stack, count):

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from lsbench.engine import DecoderStack, Session
-from lsbench.spec import GenerateRequest, Sampling, parse_strategy
+from lsbench.spec import Sampling, parse_strategy
 from lsbench.strategy import Emitted, Preparation, Strategy
 from lsbench.strategy.registry import resolve
+from support.models import random_llama, single_thread
+from support.requests import generate_request
 
 LAYERS = 6
 VOCABULARY = 61
@@ -19,32 +21,16 @@ VOCABULARY = 61
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Two threads spend longer waiting for each other than a tiny model takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with single_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
 def stack() -> DecoderStack:
     """Six layers of random weights, large enough that every layer changes the prediction; float64."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=80,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.3,
+    return DecoderStack(
+        random_llama(4, vocab_size=VOCABULARY, num_hidden_layers=LAYERS, intermediate_size=80).double()
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        model = LlamaForCausalLM(config)
-    return DecoderStack(model.double())
 
 
 @pytest.fixture(scope="session")
@@ -94,16 +80,7 @@ class Bench:
     ) -> Output:
         """Generate from one prompt."""
         strategy = self.make(strategy) if isinstance(strategy, str) else strategy
-        request = GenerateRequest(
-            task="t",
-            doc_id=0,
-            arguments_sha256="",
-            prompt="",
-            prompt_tokens=tuple(prompt),
-            max_new_tokens=count,
-            sampling=sampling or Sampling(),
-            seed=seed,
-        )
+        request = generate_request(prompt, count, sampling=sampling or Sampling(), seed=seed)
         session = Session(self.stack)
         emitted = tuple(strategy.generate(session, request))
         tokens = tuple(token for emission in emitted for token in emission.tokens)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from lsbench.engine import Sampler, Session
-from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
+from lsbench.spec import Sampling, ScoreWindow
 from lsbench.strategy import Choice, Strategy
 from lsbench.strategy.options import read_options
 from lsbench.strategy.registry import load_strategy
+from support.requests import generate_request
 
 CHOICES = [
     "autoregressive",
@@ -70,9 +71,7 @@ def test_two_requests_in_turn_do_not_disturb_each_other(bench, strategy: Strateg
     both = [
         strategy.generate(
             Session(bench.stack),
-            GenerateRequest(
-                task="t", doc_id=n, arguments_sha256="", prompt="", prompt_tokens=prompt, max_new_tokens=12
-            ),
+            generate_request(prompt, 12, doc_id=n),
         )
         for n, prompt in enumerate(PROMPTS[:2])
     ]

@@ -1,13 +1,13 @@
 """The example of a third-party package, installed beside lsbench as its reader would."""
 
-import os
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from support.packages import Installed, install
+from support.requests import generate_request
 
 PACKAGE = Path(__file__).parents[2] / "strategies" / "example_prompt_lookup"
 
@@ -15,47 +15,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    """Where it is installed, from a copy: a build leaves files beside its source."""
-    folder = tmp_path_factory.mktemp("source") / PACKAGE.name
-    shutil.copytree(PACKAGE, folder)
-    target = tmp_path_factory.mktemp("site")
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-    ]
-    subprocess.run([*pip, "--target", target, folder], check=True, capture_output=True)
-    return target
+def package(tmp_path_factory) -> Installed:
+    return install(PACKAGE, tmp_path_factory.mktemp("installed"))
 
 
-def run(site: Path, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=folder or site,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def test_it_is_listed_once_installed(site):
-    listed = run(site, "-m", "lsbench", "ls", "strategies")
+def test_it_is_listed_once_installed(package, tmp_path):
+    listed = package.run("-m", "lsbench", "ls", "strategies", folder=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert "prompt_lookup (lsbench-prompt-lookup 0.1.0) Copies from prompt and output" in listed.stdout
     assert "max_ngram" in listed.stdout
 
 
-def test_its_own_tests_pass_the_conformance_kit_among_them(site, tmp_path):
+def test_its_own_tests_pass_the_conformance_kit_among_them(package, tmp_path):
     shutil.copytree(PACKAGE / "tests", tmp_path / "tests")
-    tested = run(site, "-m", "pytest", "-q", "tests", folder=tmp_path)
+    tested = package.run("-m", "pytest", "-q", "tests", folder=tmp_path)
     assert tested.returncode == 0, tested.stdout
     assert "9 passed" in tested.stdout
 
@@ -66,26 +39,24 @@ def test_it_depends_on_nothing_but_lsbench():
 
 
 def test_its_tokens_are_those_of_transformers_with_and_without_lookup(
-    site, tiny_stack, monkeypatch, one_thread
+    package, tiny_stack, monkeypatch, one_thread
 ):
     """On a text that repeats itself, so that something is copied at nearly every step."""
     import torch
 
     from lsbench.engine import Session
-    from lsbench.spec import GenerateRequest, parse_strategy
+    from lsbench.spec import parse_strategy
     from lsbench.strategy import Preparation
     from lsbench.strategy.registry import resolve
 
-    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.syspath_prepend(str(package.site))
     strategy = resolve(parse_strategy("prompt_lookup:num_speculations=5"))
     strategy.prepare(Preparation(tiny_stack, ()))
     accepted = 0
     for seed in range(12):
         phrase = torch.randint(4, 340, (7,), generator=torch.Generator().manual_seed(seed)).tolist()
         prompt = tuple(phrase * 4)
-        request = GenerateRequest(
-            task="t", doc_id=seed, arguments_sha256="", prompt="", prompt_tokens=prompt, max_new_tokens=40
-        )
+        request = generate_request(prompt, 40, doc_id=seed)
         emissions = list(strategy.generate(Session(tiny_stack), request))
         tokens = [token for emitted in emissions for token in emitted.tokens]
         accepted += sum(len(emitted.tokens) for emitted in emissions if emitted.kind == "accepted")

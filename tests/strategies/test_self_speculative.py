@@ -1,7 +1,7 @@
 """self_speculative: its options, and the proof that under greedy decoding nothing but speed changes."""
 
 import copy
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ from lsbench.execution.generation import generate
 from lsbench.spec import GenerateRequest, ScoreWindow, parse_strategy
 from lsbench.strategy import Preparation, Strategy
 from lsbench.strategy.registry import resolve
+from support.models import random_llama
+from support.requests import generate_request
 
 LAYERS = 5
 LONGEST = 40
@@ -116,28 +118,21 @@ class Subject:
     """A tiny random model whose later layers change little, under the engine and under transformers."""
 
     def __init__(self, tokenizer, seed: int, kept: float) -> None:
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        config = LlamaConfig(
+        model = random_llama(
+            seed,
             vocab_size=len(tokenizer),
             hidden_size=24,
             intermediate_size=48,
             num_hidden_layers=LAYERS,
-            num_attention_heads=4,
-            num_key_value_heads=2,
             max_position_embeddings=128,
             initializer_range=0.4,
             bos_token_id=None,
             eos_token_id=None,
             pad_token_id=0,
-        )
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = LlamaForCausalLM(config).double().eval()
-            self.prompts = [
-                tuple(torch.randint(4, len(tokenizer), (length,)).tolist()) for length in (1, 2, 5, 11)
-            ]
-            calibration = tuple(tuple(row) for row in torch.randint(4, len(tokenizer), (4, 16)).tolist())
+        ).double()
+        drawn = partial(torch.randint, 4, len(tokenizer), generator=torch.Generator().manual_seed(seed))
+        self.prompts = [tuple(drawn((length,)).tolist()) for length in (1, 2, 5, 11)]
+        calibration = tuple(tuple(row) for row in drawn((4, 16)).tolist())
         for layer in model.model.layers[2:]:
             layer.self_attn.o_proj.weight.data *= kept
             layer.mlp.down_proj.weight.data *= kept
@@ -227,15 +222,8 @@ def cases(draw: st.DrawFn, subjects: list[Subject]) -> tuple[Subject, str, Gener
         begin = draw(st.integers(0, len(text) - 1))
         stops.append(text[begin : begin + draw(st.integers(1, 4))])
     ends = draw(st.lists(st.sampled_from(output), max_size=2)) if draw(st.booleans()) else []
-    request = GenerateRequest(
-        task="t",
-        doc_id=0,
-        arguments_sha256="",
-        prompt="",
-        prompt_tokens=prompt,
-        max_new_tokens=draw(st.integers(1, 18)),
-        stop_strings=tuple(stops),
-        stop_token_ids=tuple(ends),
+    request = generate_request(
+        prompt, draw(st.integers(1, 18)), stop_strings=tuple(stops), stop_token_ids=tuple(ends)
     )
     return subject, f"self_speculative:{options}", request
 
@@ -281,15 +269,9 @@ def test_the_models_of_the_proof_do_take_drafts_and_refuse_some(subjects: list[S
         for draft in ("draft=static_exit,draft.exit_layer=3", "draft=dynamic_skip,draft.max_skip_ratio=0.6"):
             drafted = accepted = 0
             for prompt in subject.prompts:
-                request = GenerateRequest(
-                    task="t",
-                    doc_id=0,
-                    arguments_sha256="",
-                    prompt="",
-                    prompt_tokens=prompt,
-                    max_new_tokens=40,
+                counts = check(
+                    (subject, f"self_speculative:{draft},num_speculations=5", generate_request(prompt, 40))
                 )
-                counts = check((subject, f"self_speculative:{draft},num_speculations=5", request))
                 drafted, accepted = drafted + counts[0], accepted + counts[1]
             assert accepted >= 0.1 * drafted
     assert accepted < drafted

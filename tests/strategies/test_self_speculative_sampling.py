@@ -14,9 +14,11 @@ import torch
 from scipy.stats import chi2
 
 from lsbench.engine import DecoderStack, Session
-from lsbench.spec import GenerateRequest, Sampling, parse_strategy
+from lsbench.spec import Sampling, parse_strategy
 from lsbench.strategy import Draft, Drafted, Preparation, acceptance, speculate
 from lsbench.strategy.registry import resolve
+from support.models import random_llama
+from support.requests import generate_request
 
 VOCABULARY = 6
 LENGTH = 4
@@ -34,9 +36,8 @@ class Tiny:
     """Three layers over six tokens, whose first layer alone says something quite different."""
 
     def __init__(self) -> None:
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        config = LlamaConfig(
+        model = random_llama(
+            11,
             vocab_size=VOCABULARY,
             hidden_size=16,
             intermediate_size=24,
@@ -45,10 +46,7 @@ class Tiny:
             num_key_value_heads=1,
             max_position_embeddings=32,
             initializer_range=0.35,
-        )
-        with torch.random.fork_rng():
-            torch.manual_seed(11)
-            model = LlamaForCausalLM(config).double().eval()
+        ).double()
         self.theirs = copy.deepcopy(model)
         self.stack = DecoderStack(model)
 
@@ -77,16 +75,7 @@ class Tiny:
     def collect(self, generate: Callable, sampling: Sampling, count: int) -> Counter[Output]:
         found: Counter[Output] = Counter()
         for seed in range(count):
-            request = GenerateRequest(
-                task="t",
-                doc_id=0,
-                arguments_sha256="",
-                prompt="",
-                prompt_tokens=PROMPT,
-                max_new_tokens=LENGTH,
-                sampling=sampling,
-                seed=seed,
-            )
+            request = generate_request(PROMPT, LENGTH, sampling=sampling, seed=seed)
             emitted = generate(Session(self.stack, capacity=16), request)
             found[tuple(token for emission in emitted for token in emission.tokens)] += 1
         return found
@@ -142,16 +131,7 @@ def test_drafts_are_partly_taken(tiny: Tiny) -> None:
     strategy.prepare(Preparation(tiny.stack, ()))
     drafted = accepted = 0
     for seed in range(150):
-        request = GenerateRequest(
-            task="t",
-            doc_id=0,
-            arguments_sha256="",
-            prompt="",
-            prompt_tokens=PROMPT,
-            max_new_tokens=LENGTH,
-            sampling=PLAIN,
-            seed=seed,
-        )
+        request = generate_request(PROMPT, LENGTH, sampling=PLAIN, seed=seed)
         for emission in strategy.generate(Session(tiny.stack, capacity=16), request):
             drafted += emission.drafted or 0
             accepted += len(emission.tokens) if emission.kind == "accepted" else 0

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lsbench.engine import Sampler, Session
-from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
+from lsbench.spec import Sampling, ScoreWindow
+from support.requests import generate_request
 
 PROMPTS = [(5, 17, 3, 44, 8, 21, 9), (60,), (7, 8, 9, 7, 8, 9, 7, 8, 9, 7, 8)]
 OUTSIDE = [
@@ -69,10 +70,7 @@ def test_early_exits_draft_with_that_many_layers(bench, monkeypatch):
 def test_end_of_sequence_ends_it(bench, outside):
     whole = tokens_of(bench, "autoregressive", count=24)
     stop = whole[9]
-    request = GenerateRequest(
-        task="t", doc_id=0, arguments_sha256="", prompt="", prompt_tokens=PROMPTS[0], max_new_tokens=24,
-        stop_token_ids=(59, stop),
-    )  # fmt: skip
+    request = generate_request(PROMPTS[0], 24, stop_token_ids=(59, stop))
     emitted = [t for e in outside.generate(Session(bench.stack), request) for t in e.tokens]
     assert tuple(emitted) == whole[: whole.index(stop) + 1]
 
@@ -128,10 +126,7 @@ def test_sampling_options_reach_transformers(bench, outside):
 
 
 def test_global_random_numbers_are_left_alone_between_tokens_too(bench, outside):
-    request = GenerateRequest(
-        task="t", doc_id=0, arguments_sha256="", prompt="", prompt_tokens=PROMPTS[0], max_new_tokens=12,
-        sampling=DRAWN, seed=5,
-    )  # fmt: skip
+    request = generate_request(PROMPTS[0], 12, sampling=DRAWN, seed=5)
     alone = [e.tokens for e in outside.generate(Session(bench.stack), request)]
     torch.manual_seed(3)
     expected = torch.rand(len(alone)).tolist()
@@ -152,16 +147,7 @@ def test_two_requests_in_turn_do_not_disturb_each_other(bench, outside):
     running = [
         outside.generate(
             Session(bench.stack),
-            GenerateRequest(
-                task="t",
-                doc_id=n,
-                arguments_sha256="",
-                prompt="",
-                prompt_tokens=prompt,
-                max_new_tokens=12,
-                sampling=DRAWN,
-                seed=n,
-            ),
+            generate_request(prompt, 12, doc_id=n, sampling=DRAWN, seed=n),
         )
         for n, prompt in enumerate(PROMPTS)
     ]
@@ -187,9 +173,7 @@ def test_stopping_early_unwinds_it_and_leaves_the_model_whole(bench, outside, mo
                 unwound.append(1)
 
     monkeypatch.setattr(bench.stack.model, "__class__", Watched)
-    request = GenerateRequest(
-        task="t", doc_id=0, arguments_sha256="", prompt="", prompt_tokens=PROMPTS[0], max_new_tokens=50
-    )
+    request = generate_request(PROMPTS[0], 50)
     for times, taken in enumerate((0, 1, 3)):
         running = outside.generate(Session(bench.stack), request)
         for _ in range(taken):

@@ -8,20 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from lsbench.engine import DecoderStack
+from support.models import random_llama, single_thread
 
 Install = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Two threads spend longer waiting for each other than a tiny model takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with single_thread():
+        yield
 
 
 @pytest.fixture
@@ -47,19 +44,4 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 @pytest.fixture(scope="session")
 def stack() -> DecoderStack:
     """Six layers of random weights, large enough that every layer changes the prediction; float64."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=61,
-        hidden_size=32,
-        intermediate_size=80,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.3,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        model = LlamaForCausalLM(config)
-    return DecoderStack(model.double())
+    return DecoderStack(random_llama(4, vocab_size=61, num_hidden_layers=6, intermediate_size=80).double())

@@ -10,6 +10,7 @@ from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, DepthPolicy,
 from lsbench.spec import GenerateRequest, Sampling
 from lsbench.strategy import Draft, Drafted, Emitted, PolicyDraft, draft_cost, speculate
 from lsbench.strategy.loops import decode
+from support.requests import generate_request
 
 PROMPT = (5, 17, 3, 44, 8, 21, 9)
 LAYERS = 6
@@ -17,15 +18,7 @@ FULL = ConstantPolicy(DepthPlan.full(LAYERS))
 
 
 def request_for(count: int = 24, **given) -> GenerateRequest:
-    return GenerateRequest(
-        task="t",
-        doc_id=0,
-        arguments_sha256="",
-        prompt="",
-        prompt_tokens=PROMPT,
-        max_new_tokens=count,
-        **given,
-    )
+    return generate_request(PROMPT, count, **given)
 
 
 def tokens_of(emitted: list[Emitted]) -> list[int]:
@@ -272,9 +265,9 @@ class Clockwork:
 class Costly(Session):
     """A verifying pass takes 1, and 0.04 for every row beyond the first."""
 
-    def verify(self, tokens):
+    def verify(self, tokens, observer=None):
         Clockwork.now += 1 + 0.04 * (tokens.shape[1] - 1)
-        return super().verify(tokens)
+        return super().verify(tokens, observer)
 
 
 class Sometimes(Told):

@@ -21,6 +21,7 @@ from lsbench.engine import (
 from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
 from lsbench.strategy import loops
 from lsbench.strategy.emission import Emitted
+from support.requests import generate_request
 
 LAYERS = 6
 FILLS = ("recompute", "propagate", "mask")
@@ -94,16 +95,7 @@ policies = st.sampled_from(sorted(POLICIES))
 def request(
     prompt: Sequence[int], count: int = 10, sampling: Sampling | None = None, seed: int = 0
 ) -> GenerateRequest:
-    return GenerateRequest(
-        task="t",
-        doc_id=0,
-        arguments_sha256="",
-        prompt="",
-        prompt_tokens=tuple(prompt),
-        max_new_tokens=count,
-        sampling=sampling or Sampling(),
-        seed=seed,
-    )
+    return generate_request(prompt, count, sampling=sampling or Sampling(), seed=seed)
 
 
 def decode(stack: DecoderStack, asked: GenerateRequest, policy: DepthPolicy) -> list[Emitted]:

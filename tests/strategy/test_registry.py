@@ -12,7 +12,7 @@ import torch
 
 from lsbench.engine import DecoderStack, Session
 from lsbench.errors import BadInput
-from lsbench.spec import GenerateRequest, ScoreWindow, StrategyChoice, parse_strategy
+from lsbench.spec import ScoreWindow, StrategyChoice, parse_strategy
 from lsbench.strategy import Preparation
 from lsbench.strategy.registry import (
     StrategyEntry,
@@ -21,6 +21,7 @@ from lsbench.strategy.registry import (
     resolve,
     strategy_names,
 )
+from support.requests import generate_request
 
 OURS = {"autoregressive", "static_exit", "dynamic_skip"}
 
@@ -108,9 +109,7 @@ class TestThirdParty:
             strategy.check(2)
         strategy.check(stack.num_layers)
         strategy.prepare(Preparation(stack, ()))
-        request = GenerateRequest(
-            task="t", doc_id=0, arguments_sha256="", prompt="", prompt_tokens=(1, 2, 3), max_new_tokens=5
-        )
+        request = generate_request((1, 2, 3), 5)
         emitted = list(strategy.generate(Session(stack), request))
         tokens = tuple(token for emission in emitted for token in emission.tokens)
         assert [emission.depth for emission in emitted] == [(6.0,), (2.0,), (2.0,), (2.0,), (2.0,)]

@@ -1,6 +1,7 @@
 """Ceilings of a whole run, on a model whose parts take exactly as long as they are told to."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -9,8 +10,8 @@ from lsbench.engine.block import Block
 from lsbench.engine.clock import Clock
 from lsbench.engine.stack import DecoderStack
 from lsbench.report.live import LiveView
-from lsbench.spec import RunSpec, parse_strategy
 from lsbench.store.run_folder import RunFolder
+from support.runs import go
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,26 +46,8 @@ def virtual_time(monkeypatch):
 
 
 @pytest.fixture
-def spec_for(tiny_model, tiny_tasks, tmp_path):
-    def make(*strategies, **options):
-        return RunSpec(
-            strategies=tuple(map(parse_strategy, strategies)),
-            **{
-                "tasks": ("tiny_stop", "tiny_generate"),
-                "model": str(tiny_model),
-                "include_path": str(tiny_tasks),
-                "output": str(tmp_path),
-                "threads": 1,
-                "dtype": "float64",
-                **options,
-            },
-        )
-
-    return make
-
-
-def run(spec, resume=None):
-    return pipeline.run(spec, LiveView(quiet=True), resume)
+def spec_for(spec_for):
+    return partial(spec_for, tasks=("tiny_stop", "tiny_generate"), dtype="float64")
 
 
 def step_ns(layers, n=1):
@@ -74,7 +57,7 @@ def step_ns(layers, n=1):
 @pytest.mark.usefixtures("virtual_time")
 def test_a_strategy_that_does_less_work_and_nothing_else_reaches_its_ceiling(spec_for):
     exits = [f"static_exit:exit_layer={layers},kv_fill=mask" for layers in (2, 3)]
-    outcome = run(spec_for(*exits, tasks=("tiny_generate",)))
+    outcome = go(spec_for(*exits, tasks=("tiny_generate",)))
     for strategy, layers in zip(outcome.metrics.strategies, (2, 3), strict=True):
         best = step_ns(L) / step_ns(layers)
         assert strategy.ceiling.speedup == pytest.approx(best)
@@ -85,7 +68,7 @@ def test_a_strategy_that_does_less_work_and_nothing_else_reaches_its_ceiling(spe
 @pytest.mark.usefixtures("virtual_time")
 def test_drafting_reaches_its_ceiling_too(spec_for):
     drafts = [f"self_speculative:draft=static_exit,draft.exit_layer={e},num_speculations=3" for e in (2, 3)]
-    outcome = run(spec_for(*drafts, tasks=("tiny_generate",)))
+    outcome = go(spec_for(*drafts, tasks=("tiny_generate",)))
     for strategy in outcome.metrics.strategies:
         assert strategy.speculation.drafted > strategy.speculation.accepted > 0
         assert strategy.speed.speedup.value == pytest.approx(strategy.ceiling.speedup, rel=0.01)
@@ -102,7 +85,7 @@ def test_drafting_reaches_its_ceiling_too(spec_for):
 @pytest.mark.slow
 @pytest.mark.usefixtures("virtual_time")
 def test_checks_and_filling_are_what_is_missing_from_the_ceiling(spec_for):
-    outcome = run(
+    outcome = go(
         spec_for("dynamic_exit:threshold=0.9,min_layer=1", "static_exit:exit_layer=2,kv_fill=propagate")
     )
     for strategy in outcome.metrics.strategies:
@@ -111,7 +94,7 @@ def test_checks_and_filling_are_what_is_missing_from_the_ceiling(spec_for):
 
 def test_costs_are_measured_once_a_run_and_scoring_again_reads_them(spec_for):
     spec = spec_for("static_exit:exit_layer=2", limit=2)
-    outcome = run(spec)
+    outcome = go(spec)
     manifest = json.loads((outcome.folder.path / "manifest.json").read_text())
     (cost,) = manifest["costs"]
     assert cost["width"] == 1
@@ -120,7 +103,7 @@ def test_costs_are_measured_once_a_run_and_scoring_again_reads_them(spec_for):
     assert found.speedup > 1
     again = pipeline.rescore(RunFolder.open(outcome.folder.path), LiveView(quiet=True))
     assert again.metrics.strategies[0].ceiling == found
-    resumed = run(spec, RunFolder.open(outcome.folder.path))
+    resumed = go(spec, RunFolder.open(outcome.folder.path))
     assert resumed.folder.manifest.costs == outcome.folder.manifest.costs
     assert resumed.metrics.strategies[0].ceiling == found
     assert "best speedup possible" in (outcome.folder.path / "report.md").read_text()
@@ -128,15 +111,15 @@ def test_costs_are_measured_once_a_run_and_scoring_again_reads_them(spec_for):
 
 
 def test_without_generation_nothing_is_measured(spec_for):
-    outcome = run(spec_for("static_exit:exit_layer=2", tasks=("tiny_choice",), limit=1))
+    outcome = go(spec_for("static_exit:exit_layer=2", tasks=("tiny_choice",), limit=1))
     assert outcome.folder.manifest.costs == ()
     assert outcome.metrics.strategies[0].ceiling is None
 
 
 @pytest.mark.slow
 def test_outside_methods_have_no_ceiling_nor_has_anyone_against_an_outside_baseline(spec_for):
-    ours = run(spec_for("hf_prompt_lookup", limit=2))
+    ours = go(spec_for("hf_prompt_lookup", limit=2))
     assert ours.metrics.strategies[0].ceiling is None
-    theirs = run(spec_for("static_exit:exit_layer=2", baseline="hf_generate", limit=2))
+    theirs = go(spec_for("static_exit:exit_layer=2", baseline="hf_generate", limit=2))
     assert theirs.metrics.strategies[0].speed.speedup is not None
     assert theirs.metrics.strategies[0].ceiling is None

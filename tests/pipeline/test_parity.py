@@ -9,10 +9,11 @@ import torch
 from lsbench import pipeline
 from lsbench.errors import EXIT_CLAIM_FAILED, EXIT_DONE
 from lsbench.report.live import LiveView
-from lsbench.spec import RunSpec, parse_strategy
+from lsbench.spec import parse_strategy
 from lsbench.store.run_folder import RunFolder
 from lsbench.strategy import Emitted, Strategy
 from lsbench.strategy.loops import decode
+from support.runs import go
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,23 +38,9 @@ class Claiming(Strategy):
 
 
 @pytest.fixture
-def spec(tiny_model, tiny_tasks, tmp_path, monkeypatch):
-    from lsbench.strategy import registry
-
-    load = registry.load_strategy
-    monkeypatch.setattr(registry, "load_strategy", lambda n: Claiming if n == "claiming" else load(n))
-    return RunSpec(
-        strategies=(parse_strategy("claiming"), parse_strategy("static_exit:exit_layer=4")),
-        tasks=("tiny_generate", "tiny_choice"),
-        model=str(tiny_model),
-        include_path=str(tiny_tasks),
-        output=str(tmp_path),
-        threads=1,
-    )
-
-
-def run(spec, resume=None):
-    return pipeline.run(spec, LiveView(quiet=True), resume)
+def spec(spec_for, register):
+    register("claiming", Claiming)
+    return spec_for("claiming", "static_exit:exit_layer=4", tasks=("tiny_generate", "tiny_choice"))
 
 
 def third_tokens(outcome):
@@ -69,7 +56,7 @@ def parity_of(outcome):
 
 @pytest.fixture
 def honest(spec):
-    return run(spec)
+    return go(spec)
 
 
 def test_a_claim_that_holds(honest):
@@ -88,7 +75,7 @@ def test_a_claim_that_holds(honest):
 def test_a_violation_is_exit_code_3_with_its_margin_told(honest, spec, monkeypatch, tmp_path):
     thirds = third_tokens(honest)
     monkeypatch.setattr(Claiming, "twisted", {(1, thirds[1]): (thirds[1] + 5) % 350})
-    outcome = run(spec)
+    outcome = go(spec)
     assert outcome.exit_code == EXIT_CLAIM_FAILED
     assert parity_of(outcome).model_dump() == {
         "compared": 5, "identical": 4, "numerical_ties": 0, "violations": 1,
@@ -101,7 +88,7 @@ def test_a_violation_is_exit_code_3_with_its_margin_told(honest, spec, monkeypat
     assert f"{record.margin:.3g} apart" in note
     assert "FAILED" in (outcome.folder.path / "report.md").read_text()
     assert pipeline.rescore(RunFolder.open(outcome.folder.path), LiveView(quiet=True)).exit_code == 3
-    again = run(spec, RunFolder.open(outcome.folder.path))
+    again = go(spec, RunFolder.open(outcome.folder.path))
     assert (again.exit_code, parity_of(again)) == (3, parity_of(outcome))
 
 
@@ -125,7 +112,7 @@ def test_a_planted_tie_is_told_as_one_and_the_run_is_fine(honest, spec, monkeypa
     monkeypatch.setattr(
         Claiming, "twisted", {(3, token): max(twin, thirds[3]) for token in (twin, thirds[3])}
     )
-    outcome = run(spec)
+    outcome = go(spec)
     record = next(r for r in outcome.folder.records() if r.kind == "parity" and r.doc_id == 3)
     baseline = next(
         r for r in outcome.folder.records()
@@ -147,14 +134,14 @@ def test_a_run_stopped_between_output_and_comparison_compares_when_it_goes_on(ho
     lines = (path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     first = next(place for place, line in enumerate(lines) if json.loads(line)["kind"] == "parity")
     (path / "samples.jsonl").write_bytes(b"".join(lines[:first]))
-    outcome = run(spec, RunFolder.open(path))
+    outcome = go(spec, RunFolder.open(path))
     assert parity_of(outcome) == parity_of(honest)
     assert len((path / "samples.jsonl").read_bytes().splitlines()) == len(lines)
 
 
 @pytest.mark.slow
 def test_sampled_outputs_are_not_compared_token_by_token(spec):
-    outcome = run(spec.model_copy(update={"temperature": 1.0, "limit": 2}))
+    outcome = go(spec.model_copy(update={"temperature": 1.0, "limit": 2}))
     assert parity_of(outcome) is None
     assert all(record.kind != "parity" for record in outcome.folder.records())
 
@@ -166,7 +153,7 @@ def test_outside_methods_are_compared_too(spec):
         "hf_prompt_lookup",
         "self_speculative:draft=static_exit,draft.exit_layer=2",
     )
-    outcome = run(
+    outcome = go(
         spec.model_copy(
             update={
                 "strategies": tuple(map(parse_strategy, strategies)),

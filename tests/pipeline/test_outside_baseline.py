@@ -1,33 +1,19 @@
 """A run whose baseline is transformers' own ``generate``."""
 
 import json
+from functools import partial
 
 import pytest
 
-from lsbench import pipeline
 from lsbench.errors import EXIT_DONE, BadInput
-from lsbench.report.live import LiveView
-from lsbench.spec import RunSpec, parse_strategy
+from support.runs import go
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def spec_for(tiny_model, tiny_tasks, tmp_path):
-    def make(*strategies: str, **options) -> RunSpec:
-        return RunSpec(
-            strategies=tuple(map(parse_strategy, strategies)),
-            **{
-                "model": str(tiny_model),
-                "include_path": str(tiny_tasks),
-                "output": str(tmp_path),
-                "threads": 1,
-                "dtype": "float64",
-                **options,
-            },
-        )
-
-    return make
+def spec_for(spec_for):
+    return partial(spec_for, dtype="float64")
 
 
 def test_everyone_is_measured_against_transformers_own_generate(spec_for):
@@ -39,7 +25,7 @@ def test_everyone_is_measured_against_transformers_own_generate(spec_for):
         baseline="hf_generate",
         tasks=("tiny_generate", "tiny_choice"),
     )
-    outcome = pipeline.run(spec, LiveView(quiet=True))
+    outcome = go(spec)
     assert outcome.exit_code == EXIT_DONE
     written = json.loads((outcome.folder.path / "metrics.json").read_text())
     assert written["baseline"]["strategy"] == "hf_generate"
@@ -66,7 +52,7 @@ def test_everyone_is_measured_against_transformers_own_generate(spec_for):
 @pytest.mark.slow
 def test_sampled_runs_draw_the_same_tokens_under_either_baseline(spec_for):
     options = {"tasks": ("tiny_generate",), "temperature": 1.5, "top_p": 0.95, "repeats": 2, "seed": 5}
-    ours = pipeline.run(spec_for("hf_generate", **options), LiveView(quiet=True))
+    ours = go(spec_for("hf_generate", **options))
     drawn = {}
     for record in ours.folder.records():
         if record.kind == "generate":
@@ -81,9 +67,7 @@ def test_an_exit_as_deep_as_the_model_is_refused_before_weights_are_read(spec_fo
 
     monkeypatch.setattr(loading, "load_stack", None)
     with pytest.raises(BadInput, match="exit_layer names layer 4"):
-        pipeline.run(
-            spec_for("hf_assistant_early_exit:exit_layer=4", tasks=("tiny_choice",)), LiveView(quiet=True)
-        )
+        go(spec_for("hf_assistant_early_exit:exit_layer=4", tasks=("tiny_choice",)))
 
 
 def test_an_architecture_whose_layers_cannot_be_reduced_is_refused_before_weights_are_read(
@@ -99,6 +83,4 @@ def test_an_architecture_whose_layers_cannot_be_reduced_is_refused_before_weight
     )
     monkeypatch.setattr(loading, "load_stack", None)
     with pytest.raises(BadInput, match="ignores a reduced number of layers for 'gpt_neox'"):
-        pipeline.run(
-            spec_for("hf_assistant_early_exit:exit_layer=2", tasks=("tiny_choice",)), LiveView(quiet=True)
-        )
+        go(spec_for("hf_assistant_early_exit:exit_layer=2", tasks=("tiny_choice",)))

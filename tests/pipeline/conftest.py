@@ -1,0 +1,21 @@
+"""Whole runs of a tiny model."""
+
+from functools import partial
+
+import pytest
+
+from support.models import single_thread
+from support.runs import STRATEGIES, TASKS, go
+
+
+@pytest.fixture(scope="session")
+def spec_for(spec_for):
+    """All of the tiny tasks, unless others are given."""
+    return partial(spec_for, tasks=TASKS)
+
+
+@pytest.fixture(scope="session")
+def whole(spec_for):
+    """One run of everything, looked at from many sides."""
+    with single_thread():
+        return go(spec_for(*STRATEGIES))
