@@ -275,8 +275,11 @@ def reread(folder: RunFolder) -> RunOutcome:
 
 def _exit_code(metrics: Metrics, failed: bool) -> int:
     """A claim that failed weighs more than samples that did."""
-    if any(strategy.parity is not None and strategy.parity.violations for strategy in metrics.strategies):
-        return EXIT_CLAIM_FAILED
+    for strategy in metrics.strategies:
+        if strategy.parity is not None and strategy.parity.violations:
+            return EXIT_CLAIM_FAILED
+        if strategy.certificate is not None and strategy.certificate.refuted:
+            return EXIT_CLAIM_FAILED
     return EXIT_SAMPLES_FAILED if failed else EXIT_DONE
 
 

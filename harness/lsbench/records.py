@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 SCHEMA = 1
-UNTIMED = frozenset({"fidelity", "parity"})
+UNTIMED = frozenset({"fidelity", "parity", "certificate"})
 """Kinds of records that follow from others of the same request and are no request of their own."""
 
 StopReason = Literal["stop_string", "eos", "max_new_tokens", "context_full"]
@@ -55,7 +55,9 @@ class SampleRecord(BaseModel):
     ``kind`` says which fields carry a value: ``generate`` has tokens and timings; ``score`` has
     ``logprob`` and ``is_greedy``; ``fidelity`` has ``agreement`` (the strategy's own choice against
     the baseline's output); ``parity`` has ``first_difference`` and, where it is not None, ``margin`` and
-    ``noise`` (a greedy output that claims to be the baseline's own). The last two are never timed.
+    ``noise`` (a greedy output that claims to be the baseline's own); ``certificate`` has ``places`` and,
+    where the strategy drew again, ``prefix_tokens``, ``draws`` and ``cells`` (a sampled output that claims to
+    have the full model's distribution). The last three are never timed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +73,7 @@ class SampleRecord(BaseModel):
     doc_id: int
     idx: int = 0
     repeat: int = 0
-    kind: Literal["generate", "score", "fidelity", "parity"]
+    kind: Literal["generate", "score", "fidelity", "parity", "certificate"]
     arguments_sha256: str
     prompt: str
     prompt_tokens: int
@@ -109,6 +111,16 @@ class SampleRecord(BaseModel):
     noise: float | None = None
     """The largest such shortfall that rounding explains: twice the largest error of any logit there, over
     several computations in the run's own precision."""
+    places: tuple[float, ...] | None = None
+    """Where each token of the strategy's output stands in the full model's distribution, 0 to 1: uniform if
+    the output was drawn from it."""
+    prefix_tokens: int | None = None
+    """How many tokens of the baseline's output the strategy went on from when it drew again and again."""
+    draws: int | None = None
+    """How often it did."""
+    cells: tuple[tuple[tuple[int, float], ...], ...] | None = None
+    """Of these draws, for each beginning that many of them share: how often each next token, or group of
+    rare ones, was seen, and how often the full model would give it on average."""
     peak_bytes: int | None = None
     """Peak memory while the request ran: resident set on CPU, allocated on CUDA."""
     kv_bytes: int | None = None

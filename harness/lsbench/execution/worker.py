@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from lsbench.engine import Sampler, Session
 from lsbench.engine.batch import Batch
 from lsbench.errors import BadInput, LsbenchError
+from lsbench.execution.certificate import Certifier, Look
 from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, measure_costs
 from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.recheck import Comparison, compare
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from lsbench.engine.stack import DecoderStack
 
-Kind = Literal["generate", "score", "fidelity", "parity"]
+Kind = Literal["generate", "score", "fidelity", "parity", "certificate"]
 
 _WARMUP_TOKENS = 16
 _MOST_LIKELY = 1e-4
@@ -79,6 +80,7 @@ class Worker:
         self._compared = {baseline.label, *(other.label for other in others if other.strategy.lossless)}
         """Whose outputs are compared token by token."""
         self._outputs: dict[RecordKey, tuple[int, ...]] = {}
+        self._certifier = Certifier(stack, tokenizer)
         self._drafts: bool | None = None
         """Whether anyone drafts; None as long as nobody has run."""
 
@@ -116,7 +118,8 @@ class Worker:
         return measure_costs(self._stack, prompt, widths)
 
     def remember(self, record: SampleRecord) -> None:
-        """Take an output that fidelity or parity looks at, from an earlier process of the run too."""
+        """Take an output that is looked at later, or a look, from an earlier process of the run too."""
+        self._certifier.remember(record)
         if record.label in self._compared and record.kind == "generate" and record.token_ids is not None:
             self._outputs[record.key] = record.token_ids
 
@@ -135,9 +138,9 @@ class Worker:
             attempts: the last failed attempt at a request, where there was one.
 
         Yields:
-            a record for each contender and request, then the untimed fidelity of each strategy, and parity
-            where the outputs are greedy and the strategy claims to be lossless. A failure is a record with
-            an error.
+            a record for each contender and request, then the untimed fidelity of each strategy and, where it
+            claims to be lossless, parity of greedy outputs or the look at sampled ones that certifies them.
+            A failure is a record with an error.
         """
         order = self._contenders if turn.index % 2 == 0 else self._contenders[::-1]
         for contender in order:
@@ -156,7 +159,9 @@ class Worker:
                 for kind in self._looks(contender, request):
                     key = _key(contender, request, kind)
                     if key not in finished:
-                        yield self._record(contender, request, kind, attempts.get(key, 0) + 1)
+                        record = self._record(contender, request, kind, attempts.get(key, 0) + 1)
+                        self.remember(record)
+                        yield record
 
     def _generations(
         self, contender: Contender, turn: Turn, attempts: Sequence[int]
@@ -177,8 +182,8 @@ class Worker:
     def _looks(self, contender: Contender, request: GenerateRequest) -> Iterator[Kind]:
         """How a strategy's output is looked at beside the baseline's, which is there."""
         yield "fidelity"
-        if request.sampling.greedy and _key(contender, request, "generate") in self._outputs:
-            yield "parity"
+        if _key(contender, request, "generate") in self._outputs:
+            yield "parity" if request.sampling.greedy else "certificate"
 
     def _record(
         self,
@@ -213,6 +218,8 @@ class Worker:
                 return line(agreement=self._agreement(contender.strategy, request))
             if kind == "parity":
                 return line(**vars(self._comparison(contender, request)))
+            if kind == "certificate":
+                return line(**vars(self._look(contender, request)))
             return line(**vars(generate(self._stack, self._tokenizer, contender.strategy, request, batch)))
         except Exception as error:  # one request's failure is recorded, and the run goes on
             return line(error=_reason(error))
@@ -235,10 +242,18 @@ class Worker:
         return tuple(chosen == token for chosen, token in zip(scored.choices, output, strict=True))
 
     def _comparison(self, contender: Contender, request: GenerateRequest) -> Comparison:
-        baseline, own = (
-            self._outputs[_key(each, request, "generate")] for each in (self._baseline, contender)
-        )
-        return compare(self._stack, request.prompt_tokens, baseline, own)
+        return compare(self._stack, request.prompt_tokens, *self._both_outputs(contender, request))
+
+    def _look(self, contender: Contender, request: GenerateRequest) -> Look:
+        both = self._both_outputs(contender, request)
+        return self._certifier.look(contender.label, contender.strategy, request, *both)
+
+    def _both_outputs(
+        self, contender: Contender, request: GenerateRequest
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The baseline's and the strategy's own."""
+        first, second = (_key(each, request, "generate") for each in (self._baseline, contender))
+        return self._outputs[first], self._outputs[second]
 
     def _scored(self, strategy: Strategy, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
         session = Session(self._stack, capacity=len(window.context) + len(window.continuation))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lsbench.measurement import notes
 from lsbench.measurement.ceiling import ceiling
+from lsbench.measurement.certificate import about_certificate, certificates
 from lsbench.measurement.depth import depth, memory, speculation
 from lsbench.measurement.fidelity import fidelity
 from lsbench.measurement.pairing import Pairing, comparable_in_time, generations, pair_up
@@ -105,14 +106,18 @@ def summarise(
     said += notes.about_batches(written)
     said += notes.about_failures(ours, context.baseline)
     strategies: list[StrategyMetrics] = []
+    asked = [choice.label for choice in context.strategies if choice.label != context.baseline]
+    certified = certificates(records, [label for label in asked if lossless.get(label, False)])
     for choice in context.strategies:
         if choice.label == context.baseline:
             said.append(f"{choice.label} is the baseline itself; it is not compared with itself.")
             continue
         claims = lossless.get(choice.label, False)
         metrics, left_out = _strategy(context, choice, records, claims, scored, baseline.noise)
+        metrics = metrics.model_copy(update={"certificate": certified.get(choice.label)})
         strategies.append(metrics)
         said += about_parity(records, choice.label)
+        said += about_certificate(choice.label, metrics.certificate, records)
         said += notes.about_ceiling(choice.label, metrics.ceiling)
         said += notes.about_pairs(choice.label, metrics.speed, left_out)
         said += notes.about_failures([r for r in records if r.label == choice.label], choice.label)

@@ -27,9 +27,17 @@ def belief_notes(metrics: Metrics, facts: RunFacts | None = None) -> list[str]:
 
 
 def _failed_claims(metrics: Metrics) -> list[str]:
-    return [
-        f"{strategy.label} claims to be lossless and is not: {strategy.parity.violations} of "
-        f"{strategy.parity.compared} outputs differ from the baseline's."
-        for strategy in metrics.strategies
-        if strategy.parity is not None and strategy.parity.violations
-    ]
+    said: list[str] = []
+    for strategy in metrics.strategies:
+        failed = f"{strategy.label} claims to be lossless and is not:"
+        if strategy.parity is not None and strategy.parity.violations:
+            parity = strategy.parity
+            said.append(
+                f"{failed} {parity.violations} of {parity.compared} outputs differ from the baseline's."
+            )
+        if strategy.certificate is not None and strategy.certificate.refuted:
+            said.append(
+                f"{failed} what it samples does not have the full model's distribution "
+                f"(p = {strategy.certificate.p_value:.2g})."
+            )
+    return said

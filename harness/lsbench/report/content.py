@@ -9,7 +9,7 @@ from lsbench.metrics import BaselineMetrics, Metrics, StrategyMetrics
 from lsbench.report import figures
 from lsbench.report.plain import one_line
 from lsbench.report.quality import Tone, difference_text, judge, metric_name
-from lsbench.report.verdict import parity_text, speed_tone
+from lsbench.report.verdict import claim_failed, claim_text, speed_tone
 from lsbench.spec import BASELINE, StrategyChoice
 
 HOW_TO_READ = (
@@ -237,10 +237,10 @@ def _identical(strategy: StrategyMetrics) -> Cell:
 def _lossless(strategy: StrategyMetrics) -> Cell:
     if not strategy.lossless:
         return _cell("not claimed")
-    text = parity_text(strategy)
+    text = claim_text(strategy)
     if text is None:
         return _cell("claimed, not checked")
-    return _cell(text, "bad" if strategy.parity and strategy.parity.violations else "good")
+    return _cell(text, "bad" if claim_failed(strategy) else "good")
 
 
 def _memory(metrics: Metrics) -> tuple[Row, ...]:

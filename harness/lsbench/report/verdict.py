@@ -45,6 +45,30 @@ def parity_text(strategy: StrategyMetrics) -> str | None:
     return f"lossless as claimed: {identical}{ties}"
 
 
+def certificate_text(strategy: StrategyMetrics) -> str | None:
+    """Whether sampled output had the full model's distribution, in words; None where nothing was tested."""
+    certificate = strategy.certificate
+    if certificate is None:
+        return None
+    tested = sum(test.tokens for test in (certificate.outputs, certificate.draws) if test is not None)
+    over = f"chi-square over {_count(tested, 'sampled token')}, p = {certificate.p_value:.2g}"
+    if certificate.refuted:
+        return f"its claim to be lossless FAILED: its samples are not the full model's ({over})"
+    return f"lossless as claimed: its samples are distributed as the full model's ({over})"
+
+
+def claim_text(strategy: StrategyMetrics) -> str | None:
+    """What became of a claim to be lossless, greedy and sampled; None where nothing was looked at."""
+    texts = [text for text in (parity_text(strategy), certificate_text(strategy)) if text is not None]
+    return "; ".join(texts) or None
+
+
+def claim_failed(strategy: StrategyMetrics) -> bool:
+    """Whether a claim to be lossless failed."""
+    parity, certificate = strategy.parity, strategy.certificate
+    return bool(parity and parity.violations) or bool(certificate and certificate.refuted)
+
+
 def _sentence(strategy: StrategyMetrics, metrics: Metrics) -> str:
     clauses = [_speed(strategy, metrics.baseline), _fidelity(strategy), *_quality(strategy, metrics.baseline)]
     text = "; ".join(clause for clause in clauses if clause)
@@ -75,9 +99,9 @@ def _speed(strategy: StrategyMetrics, baseline: BaselineMetrics) -> str:
 
 
 def _fidelity(strategy: StrategyMetrics) -> str:
-    parity = parity_text(strategy)
-    if parity is not None:
-        return parity
+    claim = claim_text(strategy)
+    if claim is not None:
+        return claim
     if strategy.fidelity is None:
         return ""
     agreement = strategy.fidelity.token_agreement
