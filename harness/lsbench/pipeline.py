@@ -149,11 +149,15 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
         resume.records()  # a damaged file is told now, not after the model has loaded
     device = resolve_device(spec.device)
     dtype = resolve_dtype(spec.dtype, device)
-    source = resolve_model(spec.model, spec.revision, view)
+
+    def check_against(model: Path) -> None:
+        configured = model_facts(model)
+        for contender in contenders:
+            contender.strategy.check(configured.num_layers)
+            contender.strategy.check_model(configured.model_type)
+
+    source = resolve_model(spec.model, spec.revision, view, check_against)
     facts = model_facts(source.path)
-    for contender in contenders:
-        contender.strategy.check(facts.num_layers)
-        contender.strategy.check_model(facts.model_type)
     tokenizer = load_tokenizer(source.path)
     view.stage("Reading tasks")
     requests = build_requests(spec, tokenizer, facts.context_length, facts.eos_token_ids)

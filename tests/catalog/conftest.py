@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -109,17 +110,29 @@ def model_folder(tmp_path: Path) -> Path:
 
 
 class Hub(http.server.ThreadingHTTPServer):
-    """As much of the hub's protocol as a snapshot download needs, for one model ``owner/model``."""
+    """As much of the hub's protocol as a snapshot download needs."""
 
     daemon_threads = True
     commit = "0123456789abcdef0123456789abcdef01234567"
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
-        self.files: dict[str, bytes] = {}
+        self.models: dict[str, dict[str, bytes]] = {"owner/model": {}}
+        """The files of each model by its id."""
+        self.token: str | None = None
+        """Whose access was granted; None where the models are not gated."""
         self.served: list[str] = []
         self.refusal: tuple[int, str | None] | None = None
         """Status and error code of every answer, in place of the files."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Those of ``owner/model``."""
+        return self.models["owner/model"]
+
+    @files.setter
+    def files(self, files: dict[str, bytes]) -> None:
+        self.models["owner/model"] = files
 
     @property
     def url(self) -> str:
@@ -143,20 +156,29 @@ class _Answer(http.server.BaseHTTPRequestHandler):
             status, code = self.server.refusal
             return self._send(status, b"", {"X-Error-Code": code} if code else {}, with_body)
         path = self.path.partition("?")[0]
-        if path.startswith("/api/models/owner/model"):
+        model = re.match(r"(?:/api/models)?/(\w+/[\w.-]+)", path)[1]
+        files = self.server.models.get(model)
+        if files is None:
+            return self._send(404, b"", {"X-Error-Code": "RepoNotFound"}, with_body)
+        if path.startswith("/api/"):
             if "/tree/" in path:
                 body = [
                     {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
-                    for name, content in self.server.files.items()
+                    for name, content in files.items()
                 ]
             else:
-                siblings = [{"rfilename": name} for name in self.server.files]
-                body = {"id": "owner/model", "sha": Hub.commit, "siblings": siblings}
+                siblings = [{"rfilename": name} for name in files]
+                body = {"id": model, "sha": Hub.commit, "siblings": siblings}
             return self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"}, with_body)
-        name = path.removeprefix(f"/owner/model/resolve/{Hub.commit}/")
-        if name not in self.server.files:
+        if self.server.token is not None:
+            # Everyone may list a gated model's files, and those who were granted access may have them.
+            given = self.headers.get("Authorization")
+            if given != f"Bearer {self.server.token}":
+                return self._send(403 if given else 401, b"", {"X-Error-Code": "GatedRepo"}, with_body)
+        name = path.removeprefix(f"/{model}/resolve/").partition("/")[2]
+        if name not in files:
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body)
-        content = self.server.files[name]
+        content = files[name]
         headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": Hub.commit}
         if with_body:
             self.server.served.append(name)

@@ -13,16 +13,23 @@ import pytest
 
 _CODE = """
 import json, sys
+from pathlib import Path
 from lsbench.catalog import resolve_model
-from lsbench.errors import LsbenchError
+from lsbench.errors import LsbenchError, UnsupportedModel
 
 stages = []
 class Told:
     def update(self, stage, done, total):
         stages.append((stage, done, total))
 
+def check(folder):
+    stages.append(("checked", sorted(path.name for path in Path(folder).iterdir()), None))
+    model_type = json.loads(Path(folder, "config.json").read_text())["model_type"]
+    if model_type != "llama":
+        raise UnsupportedModel(f"{model_type!r} is not supported")
+
 try:
-    source = resolve_model(sys.argv[1], sys.argv[2] or None, Told())
+    source = resolve_model(sys.argv[1], sys.argv[2] or None, Told(), check)
     answer = {"id": source.id, "path": str(source.path), "sha256": source.sha256}
 except LsbenchError as error:
     answer = {"error": type(error).__name__, "text": str(error), "code": error.exit_code}
@@ -71,6 +78,16 @@ def test_what_the_hub_refuses_is_explained_in_a_line(hub, resolve, refusal, kind
     assert "\n" not in answer["text"]
 
 
+def test_the_files_of_a_gated_model_are_for_those_who_were_granted_access(hub, resolve, model_folder: Path):
+    serve(hub, model_folder)
+    hub.token = "granted"
+    answer = resolve("owner/model", hub.url)
+    assert (answer["error"], answer["code"]) == ("Unavailable", 2)
+    assert "'owner/model' is gated: ask for access" in answer["text"]
+    assert hub.served == []
+    assert "path" in resolve("owner/model", hub.url, HF_TOKEN="granted")
+
+
 def test_no_network_and_offline_mode_say_what_works(resolve):
     for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
         answer = resolve("owner/model", "http://127.0.0.1:9", **environment)
@@ -96,8 +113,9 @@ def test_a_snapshot_holds_what_a_model_needs_and_serves_offline_later(hub, resol
     assert sorted(hub.served) == ["config.json", "model.safetensors", "tokenizer.json"]
     assert Path(answer["path"], "model.safetensors").read_bytes() == hub.files["model.safetensors"]
     assert answer["id"] == "owner/model"
-    size = sum(len(hub.files[name]) for name in hub.served)
+    size = sum(len(hub.files[name]) for name in hub.served if name != "config.json")
     assert ["Downloading owner/model", size, size] in answer["stages"]
+    assert ["checked", ["config.json"], None] in answer["stages"]  # with nothing else fetched yet
 
     again = resolve("owner/model", "http://127.0.0.1:9")
     assert (again["path"], again["sha256"]) == (answer["path"], answer["sha256"])
@@ -114,3 +132,22 @@ def test_a_repository_without_weights_is_refused(hub, resolve, model_folder: Pat
     serve(hub, model_folder)
     del hub.files["model.safetensors"]
     assert "holds no weights" in resolve("owner/model", hub.url)["text"]
+
+
+def test_a_model_that_cannot_run_is_refused_with_its_weights_still_at_the_hub(
+    hub, resolve, model_folder: Path
+):
+    serve(hub, model_folder)
+    hub.files["config.json"] = b'{"model_type": "gpt2"}'
+    answer = resolve("owner/model", hub.url)
+    assert (answer["error"], answer["code"]) == ("UnsupportedModel", 2)
+    assert hub.served == ["config.json"]
+
+
+def test_a_repository_that_is_no_transformers_model_is_refused_at_once(hub, resolve):
+    hub.files = {"model.Q4_K_M.gguf": b"GGUF", "README.md": b"weights"}
+    answer = resolve("owner/model", hub.url)
+    assert (answer["error"], answer["code"]) == ("BadInput", 2)
+    assert "'owner/model' has no config.json" in answer["text"]
+    assert "model.Q4_K_M.gguf" in answer["text"]
+    assert hub.served == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,8 +14,8 @@ import pytest
 from lsbench.catalog import ModelSource, resolve_model
 from lsbench.catalog.cache import is_intact
 from lsbench.catalog.fingerprint import sha256_of
-from lsbench.catalog.gguf_conversion import RECIPE
-from lsbench.errors import BadInput, Unavailable
+from lsbench.catalog.gguf_conversion import RECIPE, STEPS
+from lsbench.errors import BadInput, Unavailable, UnsupportedModel
 from lsbench.spec import DEFAULT_MODEL
 
 
@@ -29,6 +30,30 @@ def test_a_local_folder_is_used_where_it_is(model_folder: Path):
     source = resolve_model(str(model_folder))
     weights = sha256_of(model_folder / "model.safetensors")
     assert source == ModelSource(id="a-model", path=model_folder, sha256=weights)
+
+
+def _refuse(folder: Path) -> None:
+    raise UnsupportedModel(f"{json.loads((folder / 'config.json').read_text())['model_type']} is refused")
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_a_folder_is_judged_by_its_configuration_before_its_weights_are_read(model_folder: Path, told):
+    (model_folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(UnsupportedModel, match="llama is refused"):
+        resolve_model(str(model_folder), progress=told, check=_refuse)
+
+
+@pytest.mark.slow
+def test_a_gguf_file_is_judged_before_its_weights_are_unpacked(fresh_cache: Path, tiny_gguf: Path, told):
+    with pytest.raises(UnsupportedModel, match="llama is refused"):
+        resolve_model(str(tiny_gguf), progress=told, check=_refuse)
+    done = [done for stage, done, _ in told.updates if stage.startswith("Unpacking")]
+    assert max(done) < STEPS - 1
+    assert [path.suffix for path in (fresh_cache / "models").iterdir()] == [".lock"]
+
+    resolve_model(str(tiny_gguf))
+    with pytest.raises(UnsupportedModel, match="llama is refused"):
+        resolve_model(str(tiny_gguf), check=_refuse)
 
 
 def test_revision_is_for_hub_models(model_folder: Path):
@@ -53,7 +78,7 @@ def test_a_gguf_file_is_unpacked_once_by_its_content(
 
     source = resolve_model(str(tiny_gguf), progress=told)
     assert source.sha256 == sha256_of(tiny_gguf)
-    assert (f"Unpacking {tiny_gguf.name}", 5, 5) in told.updates
+    assert (f"Unpacking {tiny_gguf.name}", STEPS, STEPS) in told.updates
     model = AutoModelForCausalLM.from_pretrained(source.path)
     tokenizer = AutoTokenizer.from_pretrained(source.path)
     assert model.config.num_hidden_layers == 2

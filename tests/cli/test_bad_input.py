@@ -95,6 +95,29 @@ def test_a_mistake_of_form(arguments, words, cli, tmp_path, monkeypatch):
         assert word in said.error
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"model_type": "gpt2"}, ["'gpt2' is not supported", "llama"]), ({}, ["exit_layer", "9", "4"])],
+)
+@pytest.mark.parametrize("command", ["run", "check-strategy"])
+def test_what_a_model_cannot_do_is_told_before_its_weights_are_wanted(
+    command, changes, words, cli, tiny_model, tiny_tasks, results, tmp_path
+):
+    """The folder holds a configuration and no weights."""
+    config = json.loads((tiny_model / "config.json").read_text())
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, **changes}))
+    asked = {
+        "run": ("-s", "static_exit:exit_layer=9", "-t", ONE, "--include-path", tiny_tasks, "-o", results),
+        "check-strategy": ("static_exit:exit_layer=9",),
+    }
+    said = cli(command, *asked[command], "--model", tmp_path / "model")
+    assert said.code == 2
+    for word in words:
+        assert word in said.error
+    assert no_runs(results)
+
+
 @pytest.mark.slow
 def test_an_unknown_task_is_looked_for_among_all_of_lm_evals(cli, run_of, results):
     said = cli(*run_of("tiny_generat", *STATIC))

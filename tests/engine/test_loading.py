@@ -68,6 +68,14 @@ def test_an_unsupported_architecture_is_refused_before_its_weights_load(tmp_path
         load_stack(tmp_path, "float32", "cpu")
 
 
+@pytest.mark.parametrize("more", [{}, {"auto_map": {"AutoConfig": "configuration_grok.GrokConfig"}}])
+def test_an_architecture_unknown_to_transformers_is_refused_by_name(tmp_path, more):
+    """One that brings its own code too: that would have to be run, and is not asked for."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "grok9", **more}))
+    with pytest.raises(UnsupportedModel, match=r"'grok9' is not supported.*llama"):
+        model_facts(tmp_path)
+
+
 def test_a_folder_without_weights_is_refused(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(BadInput, match="no weights that transformers can read") as caught:

@@ -23,23 +23,52 @@ if TYPE_CHECKING:
 RECIPE = "gguf-to-float32-safetensors-1"
 """Names what ``convert`` writes; change it with the content, and cached folders are made again."""
 
-STEPS = 5
-"""How often ``convert`` says that a step is done: libraries, load, write, tokenizer, read back."""
+STEPS = 6
+"""How often ``convert`` says that a step is done: libraries, configuration, load, write, tokenizer, read
+back."""
+_CONFIGURED = 2
+"""The step after which the configuration is there."""
 
 
-def convert_in_child(source: Path, destination: Path, progress: Progress = SILENT) -> None:
+def convert_in_child(
+    source: Path,
+    destination: Path,
+    progress: Progress = SILENT,
+    check: Callable[[Path], object] | None = None,
+) -> None:
     """Convert ``source`` into the existing folder ``destination``, in a process of its own.
+
+    Args:
+        source: the GGUF file.
+        destination: an existing folder.
+        progress: told of the steps.
+        check: called with ``destination`` when it holds nothing but the configuration; what it raises stops
+            the conversion and passes through.
 
     Raises:
         BadInput: the file is no GGUF file that transformers can read; the message says why.
     """
     command = [sys.executable, "-P", "-m", "lsbench.catalog.gguf_conversion", str(source), str(destination)]
-    ended = run_reporting(command, f"Unpacking {source.name}", progress, {"HF_HUB_OFFLINE": "1"})
+    told = progress if check is None else _Checking(progress, lambda: check(destination))
+    ended = run_reporting(command, f"Unpacking {source.name}", told, {"HF_HUB_OFFLINE": "1"})
     if ended.status != 0:
         raise BadInput(
             f"Cannot convert the GGUF file {source.name!r}: {ended.reason}. It must be a whole single-file "
             "GGUF model of an architecture that transformers reads."
         )
+
+
+class _Checking:
+    """A progress that has the configuration checked as soon as it is there."""
+
+    def __init__(self, progress: Progress, check: Callable[[], object]) -> None:
+        self._progress, self._check = progress, check
+
+    def update(self, stage: str, done: int, total: int | None) -> None:
+        """Pass it on."""
+        self._progress.update(stage, done, total)
+        if done == _CONFIGURED:
+            self._check()
 
 
 def convert(source: Path, destination: Path, step_done: Callable[[], None]) -> None:
@@ -58,10 +87,12 @@ def convert(source: Path, destination: Path, step_done: Callable[[], None]) -> N
         RuntimeError: what was written does not equal what was loaded.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     step_done()
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+    AutoConfig.from_pretrained(**where).save_pretrained(destination)
+    step_done()
     loaded = AutoModelForCausalLM.from_pretrained(
         **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )

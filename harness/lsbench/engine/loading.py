@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from lsbench.engine.families import context_length, family_for
+from lsbench.engine.families import context_length, family_for, family_of
 from lsbench.errors import BadInput
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ def model_facts(path: Path) -> ModelFacts:
         BadInput: the folder has no readable configuration.
         UnsupportedModel: no family declares its architecture, or it asks for what the engine cannot do.
     """
+    written = _written_model_type(path)
+    if written is not None:
+        family_of(written)  # transformers may not know it either, or would have to run code it brings
     config, generation = _configs(path)
     family_for(config)
     eos = generation.eos_token_id if generation is not None and generation.eos_token_id is not None else None
@@ -139,11 +143,21 @@ def _no_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _written_model_type(path: Path) -> str | None:
+    """``model_type`` as config.json has it; None where that says nothing."""
+    try:
+        content: object = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # transformers says what is wrong with it
+    written = cast("dict[str, object]", content).get("model_type") if isinstance(content, dict) else None
+    return written if isinstance(written, str) else None
+
+
 def _configs(path: Path) -> tuple[Any, Any]:
     from transformers import AutoConfig, GenerationConfig
 
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise BadInput(
             f"{path} holds no configuration that transformers can read: {_first_line(error)}"

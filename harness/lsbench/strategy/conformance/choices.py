@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from lsbench.errors import BadInput
+from lsbench.spec import StrategyChoice
 from lsbench.strategy.conformance.values import other_values
 from lsbench.strategy.options import StrategyOptions, nested_options
-from lsbench.strategy.registry import load_strategy
+from lsbench.strategy.registry import load_strategy, resolve
 
 
 def changed(
@@ -35,6 +36,18 @@ def changed(
         if not any(key.startswith(f"{reference}.") for reference in references)
     }
     return complete(name, {**kept, **changes}, num_layers)
+
+
+def check_against(choice: StrategyChoice, num_layers: int, model_type: str) -> None:
+    """Refuse what a model's configuration already says against a choice; no weights are needed.
+
+    Raises:
+        BadInput: an unknown name, or options that the strategy or such a model refuses.
+    """
+    options = complete(choice.name, choice.options, num_layers)
+    strategy = resolve(StrategyChoice(name=choice.name, options=options))
+    strategy.check(num_layers)
+    strategy.check_model(model_type)
 
 
 def complete(name: str, options: Mapping[str, JsonValue], num_layers: int) -> dict[str, JsonValue]:
