@@ -29,7 +29,8 @@ class LadderPolicy(DepthPolicy):
     Args:
         signal: what difficulty is read from.
         thresholds: ascending; a token below the first takes the last rung, one above all runs in full.
-        plans: a plan for every rung, full depth first; one more than thresholds.
+        plans: a plan for every rung, full depth first; one more than thresholds. Kept as ``plans``; others
+            may take their place between steps.
         early_layer: the layer whose cosine ``early_cosine`` reads.
         log_vocabulary: log V.
     """
@@ -44,7 +45,7 @@ class LadderPolicy(DepthPolicy):
     ) -> None:
         self._signal = signal
         self._thresholds = thresholds
-        self._plans = plans
+        self.plans = plans
         self._early_layer = early_layer
         self._log_vocabulary = log_vocabulary
         self.needs_prompt_perplexity = signal == "prompt_perplexity"
@@ -59,11 +60,11 @@ class LadderPolicy(DepthPolicy):
             perplexity = context.prompt_perplexity
             # A prompt of one token has no perplexity: nothing says that it is easy.
             return (
-                self._plans[0]
+                self.plans[0]
                 if perplexity is None
                 else self._rung(math.log(perplexity) / self._log_vocabulary)
             )
-        return self._plans[0]
+        return self.plans[0]
 
     def check_layers(self, num_layers: int) -> Collection[int]:
         """The early layer, where its cosine is the signal."""
@@ -75,7 +76,7 @@ class LadderPolicy(DepthPolicy):
 
     def _rung(self, difficulty: float) -> DepthPlan:
         easier_than = sum(difficulty < threshold for threshold in self._thresholds)
-        return self._plans[easier_than]
+        return self.plans[easier_than]
 
 
 def calibrate_thresholds(

@@ -1,13 +1,15 @@
 """Layers or sub-layers skipped by how hard the input is: a ladder of nested skip sets, a rung per token.
 
 The ladder comes from block influence on calibration prompts (``skip_set=auto``), from an explicit list, or
-from a file. Related: SkipDecode (Del Corro et al., 2023), Unified Layer Skipping (Liu et al., 2024), SWIFT
-(Xia et al., 2024), ShortGPT's block influence (Men et al., 2024).
+from a file; that of a draft may follow the text (``skip_set=online``). Related: SkipDecode (Del Corro et al.,
+2023), Unified Layer Skipping (Liu et al., 2024), SWIFT (Xia et al., 2024), CLaSp (Chen et al., 2025),
+ShortGPT's block influence (Men et al., 2024).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, cast
 
@@ -17,6 +19,7 @@ from lsbench.engine import DepthPlan, DepthPolicy, KVFill
 from lsbench.strategy import (
     BadInput,
     Choice,
+    Draft,
     FloatRange,
     GenerateRequest,
     IntRange,
@@ -28,7 +31,8 @@ from lsbench.strategy import (
 )
 from lsbench_strategies.difficulty import LadderPolicy, Signal, calibrate_thresholds
 from lsbench_strategies.layers import check_layer
-from lsbench_strategies.skip_ladder import build_ladder, rank_units
+from lsbench_strategies.online_skip_set import OnlineSkipSetDraft
+from lsbench_strategies.skip_ladder import Ladder, build_ladder, rank_units, rebuilt_ladder
 from lsbench_strategies.skip_set import ITEM, Granularity, Unit, check_fill, parse_items, read_skip_set
 
 _DEFAULT_RATIO = 0.2
@@ -65,9 +69,9 @@ class DynamicSkipOptions(StrategyOptions):
     rungs: int | None = option(
         None, help="skip sets on the ladder, with thresholds=auto (default 3)", search=IntRange(1, 6), ge=1
     )
-    skip_set: Literal["auto"] | tuple[int | str, ...] | int | str = option(
+    skip_set: Literal["auto", "online"] | tuple[int | str, ...] | int | str = option(
         "auto",
-        help="auto, a list such as [12,13.mlp] in the order of leaving out, or a file",
+        help="auto, a list such as [12,13.mlp] in the order of leaving out, a file, or (as a draft) online",
         examples=[["2.attention", "3.mlp"]],
     )
     early_layer: int | None = option(
@@ -126,6 +130,11 @@ class DynamicSkip(Strategy):
 
     def check(self, num_layers: int) -> None:
         """Every named layer must be one of the model's; a file, readable and made for as many layers."""
+        self._refuse_online()
+        self.check_draft(num_layers)
+
+    def check_draft(self, num_layers: int) -> None:
+        """The same, but a draft may follow the text."""
         options = self._options
         kept = self._kept_layers(num_layers)
         if kept >= num_layers:
@@ -158,32 +167,62 @@ class DynamicSkip(Strategy):
             BadInput: within ``max_skip_ratio`` there is no room for anything, or for as many rungs.
         """
         options, num_layers = self._options, preparation.num_layers
-        weights = preparation.sublayer_bytes
+        self._weights = weights = preparation.sublayer_bytes
         order = self._given_units(num_layers)
         if order is None:
-            kept = self._kept_layers(num_layers)
-            order = rank_units(preparation.influence.tolist(), weights, options.granularity, kept)
+            self._influence: list[float] = preparation.influence.tolist()
+            order = self._ranked(self._influence)
             ratio = options.max_skip_ratio or _DEFAULT_RATIO
         else:
             ratio = options.max_skip_ratio or sum(weights[j] for unit in order for j in unit) / sum(weights)
         given_by, rungs = self._rungs
         self.ladder = build_ladder(order, weights, ratio, rungs, given_by)
+        self._ratio = ratio
         early_layer = self._early_layer(num_layers)
         if options.thresholds == "auto":
             count = len(self.ladder.rungs) - 1
             self.thresholds = calibrate_thresholds(preparation, options.difficulty, count, early_layer)
         else:
             self.thresholds = options.thresholds
-        fill = options.kv_fill or _DEFAULT_FILL
-        self._plans = [DepthPlan.skipping(num_layers, rung, fill) for rung in self.ladder.rungs]
+        self._plans = self._plans_of(self.ladder)
         self._checked_layer = early_layer
         self._log_vocabulary = math.log(preparation.stack.vocabulary_size)
 
     def policy(self, request: GenerateRequest | ScoreWindow) -> DepthPolicy:
         """The ladder, for one request."""
+        self._refuse_online()
+        return self._policy()
+
+    def draft(self, request: GenerateRequest, stop_below: float = 0.0) -> Draft:
+        """The ladder, ranked anew after every verifying pass where ``skip_set`` is ``online``."""
+        if self._options.skip_set != "online":
+            return super().draft(request, stop_below)
+        return OnlineSkipSetDraft(self._policy(), self._influence, self._plans_by, stop_below)
+
+    def _policy(self) -> LadderPolicy:
         return LadderPolicy(
             self._options.difficulty, self.thresholds, self._plans, self._checked_layer, self._log_vocabulary
         )
+
+    def _ranked(self, influence: Sequence[float]) -> tuple[Unit, ...]:
+        kept = self._kept_layers(len(self._weights) // 2)
+        return rank_units(influence, self._weights, self._options.granularity, kept)
+
+    def _plans_of(self, ladder: Ladder) -> list[DepthPlan]:
+        fill = self._options.kv_fill or _DEFAULT_FILL
+        return [DepthPlan.skipping(len(self._weights) // 2, rung, fill) for rung in ladder.rungs]
+
+    def _plans_by(self, influence: Sequence[float]) -> list[DepthPlan]:
+        """As many rungs and as much left out as was prepared, by another ranking."""
+        count = len(self.ladder.rungs) - 1
+        return self._plans_of(rebuilt_ladder(self._ranked(influence), self._weights, self._ratio, count))
+
+    def _refuse_online(self) -> None:
+        if self._options.skip_set == "online":
+            raise BadInput(
+                "--strategy dynamic_skip: skip_set=online follows what verifying passes see, so only a draft "
+                "can have it: self_speculative:draft=dynamic_skip,draft.skip_set=online"
+            )
 
     @property
     def _options(self) -> DynamicSkipOptions:
@@ -206,7 +245,7 @@ class DynamicSkip(Strategy):
         """The explicit skip set, or that of the file; None when it is to be found."""
         # A number alone has become a list of one.
         given = cast("tuple[int | str, ...] | str", self._options.skip_set)
-        if given == "auto":
+        if given in ("auto", "online"):
             return None
         if isinstance(given, str):
             given = read_skip_set(given, num_layers)

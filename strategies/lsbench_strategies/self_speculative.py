@@ -18,7 +18,6 @@ from lsbench.strategy import (
     FloatRange,
     GenerateRequest,
     IntRange,
-    PolicyDraft,
     Preparation,
     ScoreWindow,
     Strategy,
@@ -66,7 +65,8 @@ class SelfSpeculative(Strategy):
     def __init__(self, options: StrategyOptions) -> None:
         super().__init__(options)
         self._draft = self._options.draft.resolve()
-        if type(self._draft).generate is not Strategy.generate:
+        kind = type(self._draft)
+        if kind.generate is not Strategy.generate and kind.draft is Strategy.draft:
             raise BadInput(
                 f"--strategy self_speculative: draft={self._options.draft.name} decodes in a loop of its own "
                 "and cannot draft; name a strategy that only decides depth, such as static_exit"
@@ -74,8 +74,14 @@ class SelfSpeculative(Strategy):
 
     def check(self, num_layers: int) -> None:
         """What the draft needs must hold."""
+        if self._options.adaptive and self._draft.decides_draft_length:
+            raise BadInput(
+                "--strategy self_speculative: adaptive=true has no effect, because its draft "
+                f"({self._options.draft}) decides itself how many tokens to draft, up to num_speculations; "
+                "leave adaptive out"
+            )
         try:
-            self._draft.check(num_layers)
+            self._draft.check_draft(num_layers)
         except BadInput as error:
             raise _refused(error) from error
 
@@ -98,7 +104,7 @@ class SelfSpeculative(Strategy):
     def generate(self, session: Session, request: GenerateRequest) -> Iterator[Emitted]:
         """Draft and verify."""
         options = self._options
-        draft = PolicyDraft(self._draft.policy(request), options.draft_stop)
+        draft = self._draft.draft(request, options.draft_stop)
         return speculate(session, request, draft, options.num_speculations, options.adaptive)
 
     @property

@@ -74,14 +74,7 @@ def build_ladder(
     Raises:
         BadInput: the allowance is too small for any unit, or for as many different rungs.
     """
-    allowance = max_skip_ratio * sum(weights) * (1 + _ROUNDING)
-    chosen: list[Unit] = []
-    reached: list[float] = []
-    for unit in order:
-        total = (reached[-1] if reached else 0) + sum(weights[j] for j in unit)
-        if total <= allowance:
-            chosen.append(unit)
-            reached.append(total)
+    chosen, reached = _within(order, weights, max_skip_ratio)
     if not chosen:
         lightest = min((sum(weights[j] for j in unit) for unit in order), default=0) / sum(weights)
         raise BadInput(
@@ -94,6 +87,42 @@ def build_ladder(
             f"--strategy dynamic_skip: {given_by} asks for {count} different skip sets, but within "
             f"max_skip_ratio={max_skip_ratio:g} there is room for {len(chosen)}"
         )
+    return _divided(chosen, reached, count)
+
+
+def rebuilt_ladder(
+    order: Sequence[Unit], weights: Sequence[int], max_skip_ratio: float, rungs: int
+) -> Ladder:
+    """Another ladder in place of one that ``build_ladder`` made, along a new order of the same units.
+
+    Args:
+        order: units, first left out first.
+        weights: [2L] bytes of each sub-layer.
+        max_skip_ratio: share of the sub-layers' bytes that no rung exceeds.
+        rungs: how many there were, the empty one not counted, and will be: where heavier units stand first
+            and fewer of them fit, the last rungs are alike.
+    """
+    chosen, reached = _within(order, weights, max_skip_ratio)
+    ladder = _divided(chosen, reached, min(rungs, len(chosen)))
+    return Ladder(ladder.rungs + ladder.rungs[-1:] * (rungs + 1 - len(ladder.rungs)))
+
+
+def _within(
+    order: Sequence[Unit], weights: Sequence[int], max_skip_ratio: float
+) -> tuple[list[Unit], list[float]]:
+    """The units that fit the allowance, and the bytes of each beginning of them."""
+    allowance = max_skip_ratio * sum(weights) * (1 + _ROUNDING)
+    chosen: list[Unit] = []
+    reached: list[float] = []
+    for unit in order:
+        total = (reached[-1] if reached else 0) + sum(weights[j] for j in unit)
+        if total <= allowance:
+            chosen.append(unit)
+            reached.append(total)
+    return chosen, reached
+
+
+def _divided(chosen: Sequence[Unit], reached: Sequence[float], count: int) -> Ladder:
     sets, length = [frozenset[int]()], 0
     for rung in range(1, count + 1):
         fitting = bisect_right(reached, reached[-1] * rung / count * (1 + _ROUNDING))

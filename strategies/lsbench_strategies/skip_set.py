@@ -88,7 +88,7 @@ def read_skip_set(name: str, num_layers: int) -> tuple[int | str, ...]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInput(
-            f"{given} is neither auto, a list such as [12,13.mlp], nor a readable file: {reason}"
+            f"{given} is neither auto, online, a list such as [12,13.mlp], nor a readable file: {reason}"
         ) from error
     try:
         content: object = yaml.safe_load(raw.decode())

@@ -29,6 +29,8 @@ class TestOptions:
             "self_speculative:adaptive=true,draft=static_exit,draft.exit_layer=3,draft.kv_fill=mask",
             "self_speculative:draft=dynamic_skip,draft.skip_set=[2,4.attention],num_speculations=6",
             "self_speculative:draft.max_skip_ratio=0.5,draft_stop=0.25",
+            "self_speculative:draft=static_exit,draft.exit_layer=online,draft.kv_fill=mask",
+            "self_speculative:draft.skip_set=online,draft.max_skip_ratio=0.3,adaptive=true",
         ],
     )
     def test_a_label_is_read_back_as_the_same_choice(self, text: str) -> None:
@@ -66,7 +68,7 @@ class TestOptions:
             ("draft=static_exit,draft.max_skip_ratio=0.3", ("no option 'draft.max_skip_ratio'.",)),
             (
                 "draft=static_exit,draft.exit_layer=0",
-                ("self_speculative: draft.exit_layer must be a whole number of at least 1, not 0",),
+                ("self_speculative: draft.exit_layer must be online or a whole number of at least 1, not 0",),
             ),
             (
                 "draft=static_exit,draft.exit_layer=2,draft.kv_fill=mask2",
@@ -75,6 +77,12 @@ class TestOptions:
             ("draft=static_exit,draft.exit_layer=9", ("exit_layer names layer 9", "its draft is refused")),
             ("draft=3", ("draft must be the name of a strategy, not 3",)),
             ("draft=self_speculative", ("draft=self_speculative decodes in a loop of its own",)),
+            (
+                "draft=static_exit,draft.exit_layer=online,adaptive=true",
+                ("adaptive=true has no effect", "(static_exit:exit_layer=online) decides itself how many"),
+            ),
+            ("draft=static_exit,draft.exit_layer=onlne", ("Did you mean online?",)),
+            ("draft.skip_set=onlin", ("neither auto, online, a list",)),
             ("num_speculations=0", ("num_speculations must be",)),
             ("draft_stop=1", ("draft_stop must be",)),
             ("adaptive=1", ("adaptive must be true or false, not 1",)),
@@ -191,6 +199,18 @@ CHOSEN = st.builds(
     st.sampled_from([0.4, 0.8]),
     FILLS,
 )
+ONLINE = st.builds(
+    "draft={},draft.kv_fill={}".format,
+    st.sampled_from(
+        [
+            "static_exit,draft.exit_layer=online",
+            "dynamic_skip,draft.skip_set=online,draft.max_skip_ratio=0.5",
+            "dynamic_skip,draft.skip_set=online,draft.thresholds=[2],draft.granularity=layer",
+            "dynamic_skip,draft.skip_set=online,draft.difficulty=early_cosine",
+        ]
+    ),
+    FILLS,
+)
 EXITING = st.builds(
     "draft=dynamic_exit,draft.confidence={},draft.min_layer={},draft.kv_fill={}".format,
     st.sampled_from(
@@ -205,7 +225,7 @@ EXITING = st.builds(
     st.integers(1, LAYERS - 2),
     FILLS,
 )
-DRAFTS = STATIC | SKIPPING | CHOSEN | EXITING | st.just("draft=autoregressive")
+DRAFTS = STATIC | SKIPPING | CHOSEN | EXITING | ONLINE | st.just("draft=autoregressive")
 
 
 @st.composite
@@ -213,9 +233,11 @@ def cases(draw: st.DrawFn, subjects: list[Subject]) -> tuple[Subject, str, Gener
     subject = draw(st.sampled_from(subjects))
     prompt = draw(st.sampled_from(subject.prompts))
     output = subject.reference(prompt)
-    options = f"{draw(DRAFTS)},num_speculations={draw(st.integers(1, 8))}"
+    draft = draw(DRAFTS)
+    options = f"{draft},num_speculations={draw(st.integers(1, 8))}"
     options += draw(st.sampled_from(["", "", ",draft_stop=0.3", ",draft_stop=0.8"]))
-    options += draw(st.sampled_from(["", "", ",adaptive=true"]))
+    if "exit_layer=online" not in draft:
+        options += draw(st.sampled_from(["", "", ",adaptive=true"]))
     text = subject.text(output).replace("\ufffd", "")
     stops: list[str] = []
     if text and draw(st.booleans()):

@@ -180,6 +180,9 @@ def test_a_wrong_rule_fails_the_same_test(
         ("draft=static_exit,draft.exit_layer=2,num_speculations=2,draft_stop=0.4", CUT),
         ("draft=dynamic_skip,draft.skip_set=[2],draft.thresholds=[0.7],num_speculations=3", PLAIN),
         ("draft=static_exit,draft.exit_layer=1,num_speculations=3,adaptive=true", CUT),
+        ("draft=static_exit,draft.exit_layer=online,num_speculations=3", PLAIN),
+        ("draft=static_exit,draft.exit_layer=online,num_speculations=3,draft_stop=0.4", CUT),
+        ("draft=dynamic_skip,draft.skip_set=online,draft.thresholds=[2],num_speculations=2", PLAIN),
     ],
 )
 def test_every_way_of_drafting_keeps_the_distribution(tiny: Tiny, options: str, sampling: Sampling) -> None:

@@ -107,7 +107,7 @@ class TestFile:
         ("name", "says"),
         [
             ("absent.yaml", "No such file"),
-            ("atuo", "neither auto, a list such as [12,13.mlp], nor a readable file"),
+            ("atuo", "neither auto, online, a list such as [12,13.mlp], nor a readable file"),
             (".", "directory"),
             ("~no-such-user-here/x", "No such file"),
             ('"a\\0b"', "nor a readable file"),

@@ -68,11 +68,19 @@ def test_kv_fill_decides_how_the_cache_is_kept_and_leaves_the_output_alone(bench
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("static_exit", "--strategy static_exit: exit_layer is required (the last layer that runs, 1..L)"),
+        ("static_exit", "--strategy static_exit: exit_layer is required (the last layer that runs, 1..L, or"),
         ("static_exit:exit_layer=7", "exit_layer names layer 7, but the model has 1..6"),
-        ("static_exit:exit_layer=0", "exit_layer must be a whole number of at least 1, not 0"),
-        ("static_exit:exit_layer=on", "exit_layer must be a whole number of at least 1, not on"),
-        ("static_exit:exit_layer=true", "exit_layer must be a whole number of at least 1, not true"),
+        ("static_exit:exit_layer=0", "exit_layer must be online or a whole number of at least 1, not 0"),
+        ("static_exit:exit_layer=onlin", "at least 1, not onlin. Did you mean online?"),
+        (
+            "static_exit:exit_layer=true",
+            "exit_layer must be online or a whole number of at least 1, not true",
+        ),
+        (
+            "static_exit:exit_layer=online",
+            "exit_layer=online follows what verifying passes see, so only a draft can have it: "
+            "self_speculative:draft=static_exit,draft.exit_layer=online",
+        ),
         (
             "static_exit:exit_layer=4,kv_fill=propogate",
             "kv_fill must be recompute, propagate or mask, not propogate. Did you mean propagate?",

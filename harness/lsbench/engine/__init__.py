@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lsbench.engine.sampling import Sampler, probabilities
     from lsbench.engine.session import Session, StepResult
     from lsbench.engine.stack import DecoderStack
+    from lsbench.engine.step_request import Observer
 
 _HOMES = {
     "block_influence": "influence",
@@ -32,6 +33,7 @@ _HOMES = {
     "Session": "session",
     "StepResult": "session",
     "DecoderStack": "stack",
+    "Observer": "step_request",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "DepthPolicy",
     "ExitView",
     "KVFill",
+    "Observer",
     "Sampler",
     "Session",
     "StepContext",

@@ -26,13 +26,18 @@ from lsbench.strategy.preparation import Preparation
 
 if TYPE_CHECKING:
     from lsbench.engine import DepthPolicy, Sampler, Session
-    from lsbench.strategy.acceptance import Drafted
+    from lsbench.strategy.acceptance import Drafted, acceptance_chance
     from lsbench.strategy.drafting import Draft, PolicyDraft, speculate
+    from lsbench.strategy.hidden_states import HiddenStates
+    from lsbench.strategy.verification import Verification
 
 _HOMES = {
     "Draft": "drafting",
     "Drafted": "acceptance",
+    "HiddenStates": "hidden_states",
     "PolicyDraft": "drafting",
+    "Verification": "verification",
+    "acceptance_chance": "acceptance",
     "speculate": "drafting",
 }
 """Public names whose modules need torch, loaded on first use."""
@@ -64,6 +69,25 @@ class Strategy:
         """A fresh policy for one request: all that most strategies define."""
         raise NotImplementedError(f"{type(self).__name__} defines neither policy nor both generate and score")
 
+    def check_draft(self, num_layers: int) -> None:
+        """As ``check``, where another strategy drafts with this one; the same unless overridden."""
+        self.check(num_layers)
+
+    @property
+    def decides_draft_length(self) -> bool:
+        """Whether its draft decides itself how many tokens to draft, so that nobody else need."""
+        return False
+
+    def draft(self, request: GenerateRequest, stop_below: float = 0.0) -> Draft:
+        """A fresh draft for one request of a strategy that drafts with this one.
+
+        It follows ``policy`` unless overridden, and ends a cycle after a token of a probability below
+        ``stop_below``. An override may learn while it drafts (``Draft.learn``).
+        """
+        from lsbench.strategy.drafting import PolicyDraft
+
+        return PolicyDraft(self.policy(request), stop_below)
+
     def generate(self, session: Session, request: GenerateRequest) -> Iterator[Emitted]:
         """Continue the prompt; the caller stops iterating at a stop condition. At most ``max_new_tokens``."""
         from lsbench.strategy.loops import decode
@@ -78,9 +102,9 @@ class Strategy:
 
 
 __all__ = [
-    "BadInput", "Choice", "Draft", "Drafted", "Emitted", "FloatRange", "GenerateRequest", "IntRange",
-    "PolicyDraft", "Preparation", "Sampling", "ScoreWindow", "Scored", "Strategy", "StrategyOptions",
-    "StrategyReference", "option", "speculate",
+    "BadInput", "Choice", "Draft", "Drafted", "Emitted", "FloatRange", "GenerateRequest", "HiddenStates",
+    "IntRange", "PolicyDraft", "Preparation", "Sampling", "ScoreWindow", "Scored", "Strategy",
+    "StrategyOptions", "StrategyReference", "Verification", "acceptance_chance", "option", "speculate",
 ]  # fmt: skip
 
 

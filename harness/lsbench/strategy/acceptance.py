@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lsbench.engine import Sampler, probabilities
+from lsbench.spec import Sampling
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,23 @@ def is_taken(target: Tensor, proposed: Drafted, uniform: float) -> bool:
     """
     chance = 1.0 if proposed.distribution is None else float(proposed.distribution[proposed.token])
     return uniform * chance < float(target[proposed.token])
+
+
+def acceptance_chance(target: Tensor, draft: Tensor, sampling: Sampling) -> Tensor:
+    """How likely a token drafted from some logits would be taken.
+
+    Args:
+        target: [..., V] logits of the full model.
+        draft: [..., V] logits of a draft.
+        sampling: of the request.
+
+    Returns:
+        [...] the sum of min(p, q) over the vocabulary (Leviathan et al., 2023, theorem 3.5); greedily it is 1
+        where both choose the same token, and 0 elsewhere.
+    """
+    if sampling.greedy:
+        return (target.argmax(-1) == draft.argmax(-1)).double()
+    return torch.minimum(probabilities(target, sampling), probabilities(draft, sampling)).sum(-1).double()
 
 
 def remainder(target: Tensor, proposed: Drafted) -> Tensor:

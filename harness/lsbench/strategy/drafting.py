@@ -3,6 +3,7 @@
 What comes out is what the full model alone would give: the same tokens under greedy decoding, the same
 distribution under sampling (``acceptance``). A draft is anything that proposes tokens: a depth policy
 (``PolicyDraft``), or a subclass of ``Draft`` that takes them from elsewhere, such as n-grams of the prompt.
+It may learn while it decodes: from what verifying decided, and from the hidden states that this ran through.
 
 After a cycle every position held is exact, and the last emitted token is not held yet: the next cycle's
 draft, or its verifying pass, begins with it.
@@ -11,17 +12,19 @@ draft, or its verifying pass, begins with it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from lsbench.engine import DepthPolicy, Sampler, Session, probabilities
+from lsbench.engine import DepthPolicy, Observer, Sampler, Session, probabilities
 from lsbench.spec import GenerateRequest
 from lsbench.strategy.acceptance import Drafted, settle
 from lsbench.strategy.draft_cost import cycle_cost
 from lsbench.strategy.draft_length import DraftLength
 from lsbench.strategy.emission import Emitted
+from lsbench.strategy.verification import Verification
 
 
 class Draft:
@@ -29,9 +32,12 @@ class Draft:
 
     Attributes:
         needs_prompt_perplexity: ask for the session's ``prompt_perplexity``; see ``DepthPolicy``.
+        observer: told what verifying passes run, sub-layer by sub-layer, at no cost but the telling; a draft
+            that runs the session itself may have it told of that too. ``HiddenStates`` is one. None for most.
     """
 
     needs_prompt_perplexity: bool = False
+    observer: Observer | None = None
 
     def propose(self, session: Session, last: int, count: int, sampler: Sampler) -> Iterator[Drafted]:
         """Up to ``count`` tokens to follow ``last``, one by one; the caller may stop asking at any time.
@@ -47,19 +53,26 @@ class Draft:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define propose")
 
+    def learn(self, session: Session, verification: Verification) -> None:
+        """Told what came of a cycle, before the next one begins; nothing is learnt unless overridden.
+
+        What comes out stays exact whatever is made of it, since a draft decides by what is past. The session
+        holds what was taken; leave it alone.
+        """
+
 
 class PolicyDraft(Draft):
-    """Tokens decoded under a depth policy.
+    """Tokens decoded under a depth policy; ``observer``, if there is one, hears of these steps too.
 
     Args:
-        policy: made for the request.
+        policy: made for the request; kept as ``policy``, which may be replaced between cycles.
         stop_below: a token of lower probability (by the logits it comes from, at temperature 1) is the last
             of its cycle. It is still verified: to drop it by what was drawn would change the distribution of
             what comes out.
     """
 
     def __init__(self, policy: DepthPolicy, stop_below: float = 0.0) -> None:
-        self._policy = policy
+        self.policy = policy
         self._stop_below = stop_below
         self.needs_prompt_perplexity = policy.needs_prompt_perplexity
 
@@ -67,7 +80,7 @@ class PolicyDraft(Draft):
         """Token by token, each as deep as the policy decides."""
         token = last
         for _ in range(count):
-            result = session.forward(_ids(session, (token,)), self._policy)
+            result = session.forward(_ids(session, (token,)), self.policy, self.observer)
             logits = result.logits[0, -1]
             distribution = None
             if sampler.sampling.greedy:
@@ -111,7 +124,9 @@ def speculate(
     yield Emitted((last,), (full,))
     ends = frozenset(request.stop_token_ids)
     length = DraftLength(num_speculations) if adaptive else None
-    cost = cycle_cost(session.stack, in_seconds=sampler.sampling.greedy) if adaptive else None
+    learns = type(draft).learn is not Draft.learn
+    measured = adaptive or learns
+    cost = cycle_cost(session.stack, in_seconds=sampler.sampling.greedy) if measured else None
     left = request.max_new_tokens - 1
     while left > 0:
         count = min(num_speculations if length is None else length.choose(), left - 1)
@@ -120,18 +135,39 @@ def speculate(
             cost.begin()
         drafted = _propose(session, draft, last, count, sampler, ends)
         draft_cost = 0.0 if cost is None else cost.drafted(drafted)
-        taken, following, verify_layers = _verify(session, start, last, drafted, sampler)
-        if length is not None and cost is not None:
-            length.record(len(drafted), taken, draft_cost, cost.verified())
+        verdict = _verify(session, start, last, drafted, sampler, draft.observer)
+        taken, last = verdict.taken, verdict.following
+        verify_cost = 0.0 if cost is None else cost.verified()
+        if length is not None:
+            length.record(len(drafted), taken, draft_cost, verify_cost)
+        left -= taken + 1
+        if learns and left > 0:
+            draft.learn(
+                session,
+                Verification(start, tuple(drafted), taken, last, verdict.logits, draft_cost, verify_cost),
+            )
         block = tuple(proposed.token for proposed in drafted[:taken])
-        draft_layers = sum(proposed.layers for proposed in drafted)
-        last = following
+        work = len(drafted), sum(proposed.layers for proposed in drafted), verdict.layers
         if block:
-            yield Emitted(block, (full,) * taken, "accepted", len(drafted), draft_layers, verify_layers)
+            yield Emitted(block, (full,) * taken, "accepted", *work)
             yield Emitted((last,), (full,), "verified")
         else:
-            yield Emitted((last,), (full,), "verified", len(drafted), draft_layers, verify_layers)
-        left -= taken + 1
+            yield Emitted((last,), (full,), "verified", *work)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """How many drafted tokens are taken, the full model's own after them, and what finding out ran.
+
+    Attributes:
+        logits: [n, V] after the last n of the tokens that were verified or known.
+        layers: run by the verifying pass.
+    """
+
+    taken: int
+    following: int
+    logits: Tensor
+    layers: float
 
 
 def _propose(
@@ -149,11 +185,14 @@ def _propose(
 
 
 def _verify(
-    session: Session, start: int, last: int, drafted: Sequence[Drafted], sampler: Sampler
-) -> tuple[int, int, float]:
-    """How many drafted tokens are taken, the full model's own after them, and the layers that this ran.
-
-    The session is cut to what was taken.
+    session: Session,
+    start: int,
+    last: int,
+    drafted: Sequence[Drafted],
+    sampler: Sampler,
+    observer: Observer | None,
+) -> _Verdict:
+    """Run the full model over what was drafted and decide; the session is cut to what was taken.
 
     Args:
         session: of the request.
@@ -161,6 +200,7 @@ def _verify(
         last: the last emitted token.
         drafted: what was proposed to follow it.
         sampler: of the request.
+        observer: of the draft.
     """
     tokens = (last, *(proposed.token for proposed in drafted))
     # Where the draft itself ran the full model, its token is taken already and there is no more to run.
@@ -171,10 +211,10 @@ def _verify(
     if session.exact_lengths[0] > start + known:
         session.truncate(start + known)
     layers = session.num_layers * len(tokens[known:]) - session.resumable_layers()
-    logits = session.verify(_ids(session, tokens[known:])).logits[0]
+    logits = session.verify(_ids(session, tokens[known:]), observer).logits[0]
     taken, following = settle(drafted[known:], logits, sampler)
     session.truncate(start + 1 + known + taken)
-    return known + taken, following, layers
+    return _Verdict(known + taken, following, logits, layers)
 
 
 def _probability(logits: Tensor, token: int) -> float:

@@ -1,0 +1,106 @@
+"""An exit that follows the text: each candidate is judged by what it would have had accepted.
+
+As in DEL (Entezari Zarch et al., 2025), the hidden states after every candidate exit are there once a cycle
+is verified: from the draft's own steps below its exit, from the verifying pass above it, and exact. Final
+norm and head on one of them give the very token that a draft stopping there would have proposed.
+
+That product is all that learning costs: one row of it for each candidate, at most eight, in one product for
+one of a cycle's positions (each in turn, standing for all of them); in the first cycles always, later in
+every eighth; and none for the exit that was drafted at, whose tokens were judged already, nor for a candidate
+that could not be the best even if all it drafts were taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, Sampler, Session
+from lsbench.strategy import Drafted, HiddenStates, PolicyDraft, Sampling, Verification, acceptance_chance
+from lsbench_strategies.exit_choice import ExitChoice
+from lsbench_strategies.exit_costs import ExitCosts
+
+_CANDIDATES = 8
+_EAGER_CYCLES = 12
+"""The first cycles look at the candidates every time."""
+_LOOK_EVERY = 8
+"""Later cycles, at every one of so many."""
+
+
+def candidate_exits(num_layers: int) -> tuple[int, ...]:
+    """At most eight layers of 1..L-1, at even distances; the only one of a model of one layer."""
+    count = min(_CANDIDATES, max(num_layers - 1, 1))
+    return tuple(max(1, round(num_layers * place / (count + 1))) for place in range(1, count + 1))
+
+
+class OnlineExitDraft(PolicyDraft):
+    """Drafts at the exit, and as many tokens, as what was verified so far makes best.
+
+    Args:
+        stack: the model.
+        plans: of each candidate exit, in ascending order.
+        exits: the candidates' layers.
+        sampling: of the request.
+        stop_below: as ``PolicyDraft`` has it.
+    """
+
+    def __init__(
+        self,
+        stack: DecoderStack,
+        plans: Sequence[DepthPlan],
+        exits: Sequence[int],
+        sampling: Sampling,
+        stop_below: float,
+    ) -> None:
+        super().__init__(ConstantPolicy(plans[0]), stop_below)
+        self._policies = [ConstantPolicy(plan) for plan in plans]
+        self._last_sublayers = [2 * layer - 1 for layer in exits]
+        self._sampling = sampling
+        weights = stack.sublayer_bytes
+        layer = sum(weights) / stack.num_layers
+        depths = [sum(weights[: last + 1]) / layer for last in self._last_sublayers]
+        costs = ExitCosts(depths, float(stack.num_layers), stack.head_product.weight_bytes / layer)
+        # Costs in weights are known beforehand; only seconds are learnt by trying.
+        self.choice = ExitChoice(depths, float(stack.num_layers), costs, probes=sampling.greedy)
+        self.observer = self._states = HiddenStates(stack.num_layers)
+        self._exit: int | None = None
+        self._most = 0
+        self._cycle = 0
+
+    def propose(self, session: Session, last: int, count: int, sampler: Sampler) -> Iterator[Drafted]:
+        """As many tokens as are best, none if that is so, at the exit that is."""
+        self._most = count
+        self._exit, number = self.choice.choose(count)
+        if number:
+            self.policy = self._policies[self._exit]
+            yield from super().propose(session, last, number, sampler)
+
+    def learn(self, session: Session, verification: Verification) -> None:
+        """Judge the exit by what it drafted, and other candidates by what they would have."""
+        drafted, taken = len(verification.drafted), verification.taken
+        used = self._exit if drafted else None
+        self.choice.costs.record(used, drafted, verification.draft_cost, verification.verify_cost)
+        if used is not None:
+            for trial in range(min(taken + 1, drafted)):
+                self.choice.record(used, float(trial < taken))
+        if self._cycle < _EAGER_CYCLES or self._cycle % _LOOK_EVERY == 0:
+            self._look(session, verification, used)
+        self._cycle += 1
+        self._states.forget()
+
+    @torch.inference_mode()
+    def _look(self, session: Session, verification: Verification, used: int | None) -> None:
+        positions = verification.positions
+        # Which one must not hang on how the cycle went: the last is where drafts tend to fail.
+        position = positions[self._cycle % len(positions)]
+        target = verification.logits_after(position)
+        exits = [exit for exit in self.choice.undecided(self._most) if exit != used]
+        found = [self._states.leaving(self._last_sublayers[exit], position) for exit in exits]
+        hidden = [state for state in found if state is not None]
+        if target is None or not hidden:
+            return
+        chances = acceptance_chance(target, session.stack.head(torch.stack(hidden)), self._sampling)
+        seen = [exit for exit, state in zip(exits, found, strict=True) if state is not None]
+        for exit, chance in zip(seen, chances.tolist(), strict=True):
+            self.choice.record(exit, chance, len(positions))
