@@ -35,6 +35,13 @@ class Dawdling(Strategy):
             time.sleep(self.options.pause)
             yield emitted
 
+class UntoldOptions(DawdlingOptions):
+    secret: int = 1
+
+class Untold(Dawdling):
+    """Has an option without help."""
+    Options = UntoldOptions
+
 class Chatty(Dawdling):
     """Prints what nobody asked for."""
     def policy(self, request):
@@ -49,6 +56,7 @@ class Unlucky(Dawdling):
 ENTRY_POINTS = """[lsbench.strategies]
 dawdling = thirdparty:Dawdling
 chatty = thirdparty:Chatty
+untold = thirdparty:Untold
 unlucky = thirdparty:Unlucky
 broken = thirdparty_gone:Broken
 """

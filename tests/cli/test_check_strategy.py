@@ -1,6 +1,7 @@
 """``lsbench check-strategy``: a checklist, an exit code, and JSON for scripts."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -98,3 +99,42 @@ def test_a_model_can_be_given(cli, tiny_model):
     assert said.code == 0, said.err
     assert report["model"] == "tiny (4 layers) in float64"
     assert "Loading tiny in float64" in said.err
+
+
+@pytest.mark.slow
+def test_being_interrupted_says_what_was_checked_so_far(processes, tmp_path):
+    checking = processes.start(["check-strategy", "dawdling:pause=0.1"], tmp_path)
+    checking.until(lambda: "options told and bounded" in checking.stdout.read_text())
+    said = checking.signal(signal.SIGINT)
+    assert said.code == 130
+    (line,) = said.err.splitlines()
+    assert line.startswith("lsbench: interrupted while checking 'every option acts': of ")
+    assert line.endswith(" checks 3 were made, 3 held and 0 failed")
+    assert "Traceback" not in said.out
+
+
+@pytest.mark.slow
+def test_being_interrupted_names_what_has_failed_and_keeps_stdout_clean(processes, tmp_path):
+    checking = processes.start(["check-strategy", "untold:pause=0.1", "--json"], tmp_path)
+    checking.until(lambda: "options told and bounded" in checking.stderr.read_text())
+    said = checking.signal(signal.SIGTERM)
+    assert (said.code, said.out) == (130, "")
+    assert said.err.splitlines()[-1].endswith("2 held and 1 failed (options told and bounded)")
+
+
+def test_being_interrupted_before_the_first_check_says_so(cli, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conformance, "random_bench", interrupted)
+    said = cli("check-strategy", "static_exit:exit_layer=2")
+    assert (said.code, said.err) == (130, "lsbench: interrupted before the first check\n")
+
+
+def test_any_command_that_is_interrupted_says_so(cli, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lsbench.store.listing.list_runs", interrupted)
+    said = cli("ls", "runs")
+    assert (said.code, said.err) == (130, "lsbench: interrupted\n")

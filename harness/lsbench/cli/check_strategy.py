@@ -40,7 +40,7 @@ def check_strategy(
     """Prove that a strategy keeps the contract: options, seeds, limits, scores, losslessness."""
     from rich.console import Console
 
-    from lsbench.errors import EXIT_CLAIM_FAILED, EXIT_DONE, BadInput
+    from lsbench.errors import EXIT_CLAIM_FAILED, EXIT_DONE, BadInput, Interrupted
     from lsbench.spec import parse_strategy
     from lsbench.strategy import conformance
     from lsbench.strategy.registry import load_strategy
@@ -51,21 +51,66 @@ def check_strategy(
         raise BadInput(f"--revision {revision!r} is a hub model's; give --model too")
     # A plugin may print what it likes: standard output is the report's.
     console = Console(file=sys.stderr if json_ else sys.stdout, highlight=False)
-
-    def show(result: CheckResult) -> None:
-        if not quiet or result.status == "failed":
-            _show(console, result)
-
+    checklist = _Checklist(console, quiet)
     with redirect_stdout(sys.stderr):
-        bench = (
-            conformance.random_bench() if model is None else _bench(choice, model, revision, device, quiet)
-        )
-        report = conformance.check_strategy(strategy, bench, on_result=show)
+        try:
+            bench = (
+                conformance.random_bench()
+                if model is None
+                else _bench(choice, model, revision, device, quiet)
+            )
+            with checklist:
+                report = conformance.check_strategy(
+                    strategy, bench, on_result=checklist.result, on_begin=checklist.begin
+                )
+        except KeyboardInterrupt as error:
+            raise Interrupted(checklist.so_far) from error
     if json_:
         print(_as_json(report))
     if not quiet:
         _conclude(console, report)
     return EXIT_DONE if report.ok else EXIT_CLAIM_FAILED
+
+
+class _Checklist:
+    """Shows each check while it runs (on a terminal) and each result as it comes."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        from rich.status import Status
+
+        self._console, self._quiet = console, quiet
+        self._status = Status("", console=console)
+        self._results: list[CheckResult] = []
+        self._checking, self._total = "", 0
+
+    def __enter__(self) -> None:
+        if not self._quiet:
+            self._status.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def begin(self, name: str, made: int, total: int) -> None:
+        self._checking, self._total = name, total
+        self._status.update(f"{name} ({made + 1} of {total})")
+
+    def result(self, result: CheckResult) -> None:
+        self._results.append(result)
+        if not self._quiet or result.status == "failed":
+            _show(self._console, result)
+
+    @property
+    def so_far(self) -> str:
+        """What is to be said of checks that were interrupted."""
+        if not self._checking:
+            return "interrupted before the first check"
+        held = sum(result.status == "held" for result in self._results)
+        failed = [result.name for result in self._results if result.status == "failed"]
+        named = f" ({', '.join(failed)})" if failed else ""
+        return (
+            f"interrupted while checking {self._checking!r}: of {self._total} checks {len(self._results)} "
+            f"were made, {held} held and {len(failed)} failed{named}"
+        )
 
 
 def _bench(choice: StrategyChoice, model: str, revision: str | None, device: str, quiet: bool) -> Bench:

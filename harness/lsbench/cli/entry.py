@@ -48,9 +48,8 @@ def _run(arguments: list[str]) -> int:
     except LsbenchError as error:
         _say(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    if code == EXIT_INTERRUPTED:  # what typer makes of a KeyboardInterrupt
         _say("interrupted")
-        return EXIT_INTERRUPTED
     return code if isinstance(code, int) else EXIT_DONE
 
 

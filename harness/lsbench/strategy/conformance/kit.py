@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,6 +56,7 @@ def check_strategy(
     bench: Bench | None = None,
     only: Collection[str] = (),
     on_result: Callable[[CheckResult], None] | None = None,
+    on_begin: Callable[[str, int, int], None] | None = None,
 ) -> Report:
     """Check an installed strategy against all that the contract says.
 
@@ -64,6 +65,7 @@ def check_strategy(
         bench: what to run it on; None is a small random model, which takes seconds.
         only: names of the checks to make (as in the report); none means all of them.
         on_result: called after each check.
+        on_begin: called before each check with its name, how many were made before, and how many there are.
 
     Returns:
         a report; ``report.ok`` says whether all held, ``str(report)`` is a checklist.
@@ -80,29 +82,29 @@ def check_strategy(
     with _threads_for(bench):
         subject = _subject(parse_strategy(strategy), bench)
         subject.make()  # options that the model refuses are told as such, once
-        for result in _run(subject, only):
-            results.append(result)
+        chosen = [check for check in CHECKS if not only or check.name in only]
+        for check in chosen:
+            if on_begin is not None:
+                on_begin(check.name, len(results), len(chosen))
+            results.append(_run(subject, check))
             if on_result is not None:
-                on_result(result)
+                on_result(results[-1])
     return Report(subject.choice.label, bench.description, tuple(results))
 
 
-def _run(subject: Subject, only: Collection[str]) -> Iterator[CheckResult]:
-    for check in CHECKS:
-        if only and check.name not in only:
-            continue
-        begin = time.perf_counter()
-        status: Status
-        try:
-            status, detail = "held", check.run(subject)
-        except NotApplicable as reason:
-            status, detail = "not applicable", str(reason)
-        except Failed as reason:
-            status, detail = "failed", str(reason)
-        except Exception as error:  # whatever a plugin raises is a finding
-            message = " ".join(str(error).split()) or "no message"
-            status, detail = "failed", f"{type(error).__name__}: {message}"
-        yield CheckResult(check.name, check.claim, status, detail, time.perf_counter() - begin)
+def _run(subject: Subject, check: Check) -> CheckResult:
+    begin = time.perf_counter()
+    status: Status
+    try:
+        status, detail = "held", check.run(subject)
+    except NotApplicable as reason:
+        status, detail = "not applicable", str(reason)
+    except Failed as reason:
+        status, detail = "failed", str(reason)
+    except Exception as error:  # whatever a plugin raises is a finding
+        message = " ".join(str(error).split()) or "no message"
+        status, detail = "failed", f"{type(error).__name__}: {message}"
+    return CheckResult(check.name, check.claim, status, detail, time.perf_counter() - begin)
 
 
 def _subject(choice: StrategyChoice, bench: Bench) -> Subject:
