@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lsbench.engine import DecoderStack, Session
+from lsbench.engine.batch import Batch
 from lsbench.execution.generation import generate
 from lsbench.spec import GenerateRequest, ScoreWindow, parse_strategy
 from lsbench.strategy import Preparation, Strategy
@@ -229,8 +230,10 @@ DRAFTS = STATIC | SKIPPING | CHOSEN | EXITING | ONLINE | st.just("draft=autoregr
 
 
 @st.composite
-def cases(draw: st.DrawFn, subjects: list[Subject]) -> tuple[Subject, str, GenerateRequest]:
-    subject = draw(st.sampled_from(subjects))
+def cases(
+    draw: st.DrawFn, subjects: list[Subject], subject: Subject | None = None
+) -> tuple[Subject, str, GenerateRequest]:
+    subject = subject or draw(st.sampled_from(subjects))
     prompt = draw(st.sampled_from(subject.prompts))
     output = subject.reference(prompt)
     draft = draw(DRAFTS)
@@ -250,10 +253,17 @@ def cases(draw: st.DrawFn, subjects: list[Subject]) -> tuple[Subject, str, Gener
     return subject, f"self_speculative:{options}", request
 
 
-def check(case: tuple[Subject, str, GenerateRequest]) -> tuple[int, int]:
+@st.composite
+def batches(draw: st.DrawFn, subjects: list[Subject]) -> list[tuple[Subject, str, GenerateRequest]]:
+    """Sequences of one model, each drafted for in its own way."""
+    subject = draw(st.sampled_from(subjects))
+    return draw(st.lists(cases(subjects, subject), min_size=2, max_size=4))
+
+
+def check(case: tuple[Subject, str, GenerateRequest], batch: Batch | None = None) -> tuple[int, int]:
     """Drafted and taken tokens of a case that held."""
     subject, text, request = case
-    made = generate(subject.stack, subject.tokenizer, subject.strategy(text), request)
+    made = generate(subject.stack, subject.tokenizer, subject.strategy(text), request, batch)
     assert made.token_ids == subject.expected(request)
     assert made.layers_run == (float(LAYERS),) * len(made.token_ids)
     assert made.drafted is None or 0 <= made.accepted <= made.drafted
@@ -282,6 +292,17 @@ def test_greedily_it_is_token_identical_to_transformers_over_thousands(
     subjects: list[Subject], data: st.DataObject
 ) -> None:
     check(data.draw(cases(subjects)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+@settings(max_examples=250, deadline=None, suppress_health_check=RELAXED)
+@given(st.data())
+def test_in_batches_it_is_too(subjects: list[Subject], data: st.DataObject) -> None:
+    """Whatever is drafted beside it, whenever the others leave."""
+    drawn = data.draw(batches(subjects))
+    batch = Batch(drawn[0][0].stack)
+    assert len(list(batch.run([partial(check, case, batch) for case in drawn]))) == len(drawn)
 
 
 @pytest.mark.usefixtures("one_thread")
