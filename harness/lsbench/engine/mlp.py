@@ -94,5 +94,20 @@ def mlp_of(module: nn.Module, family: Family) -> MLP:
     return GatedMLP(fuse([linear_in(module, family.gate), linear_in(module, family.up)]), down, activation)
 
 
+def take_experts_one_by_one(model: Any) -> str | None:
+    """Have a mixture of experts multiply by torch's plain products: the grouped one lacks float64.
+
+    Args:
+        model: a transformers causal LM, with experts or without.
+
+    Returns:
+        how transformers had chosen to take them, for ``model.config``; None in a model without any.
+    """
+    before = getattr(model.config, "_experts_implementation", None)
+    if before is not None:
+        model.config._experts_implementation = "eager"
+    return before
+
+
 def _bytes(module: nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())

@@ -16,6 +16,7 @@ from lsbench.engine.attention import AttentionShape, attend, capped_attend
 from lsbench.engine.block import Block, norm_of
 from lsbench.engine.families import Family, context_length, family_for
 from lsbench.engine.linear import Linear, stand_in
+from lsbench.engine.mlp import take_experts_one_by_one
 from lsbench.engine.rotary import RotaryTables, Rotation, rotation, unturned
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class DecoderStack:
         family = family_for(config)
         model.requires_grad_(False).eval()
         stand_in(model)
+        if next(model.parameters()).dtype == torch.float64:
+            take_experts_one_by_one(model)
         self.model = model
         decoder = model.get_submodule(family.decoder)
         self.embedding = cast(nn.Embedding, decoder.get_submodule(family.embedding))
@@ -46,7 +49,9 @@ class DecoderStack:
         heads = config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
         attention = layers[0].get_submodule(family.attention)
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        # Where every head brings its own query, key and value, there are as many of each.
+        shared = None if family.qkv_layout == "by_head" else getattr(config, "num_key_value_heads", None)
+        kv_heads = shared or heads
         self.shape = AttentionShape(heads, kv_heads, width, float(cast(float, attention.scaling)))
         self._tables = RotaryTables(
             decoder.get_submodule(family.rotary),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,22 @@ STATES = {"pending": PENDING, "masked": MASKED, "approximate": APPROXIMATE, "exa
 
 
 class Check:
-    """A scenario through the engine and the reference; all there is is compared after each operation."""
+    """A scenario through the engine and the reference; all there is is compared after each operation.
 
-    def __init__(self, tiny: Any, scenario: Scenario) -> None:
+    Args:
+        tiny: a model twice, transformers' own and under the engine.
+        scenario: what to do.
+        reference: makes the reference of one sequence, of ``tiny``.
+    """
+
+    def __init__(
+        self, tiny: Any, scenario: Scenario, reference: Callable[[Any], Reference] | None = None
+    ) -> None:
         self.tiny, self.scenario = tiny, scenario
         batch = len(scenario.prompt)
         self.session = Session(tiny.stack, batch, scenario.capacity)
-        self.references = [Reference(tiny.outside) for _ in range(batch)]
+        make = reference or (lambda tiny: Reference(tiny.outside))
+        self.references = [make(tiny) for _ in range(batch)]
 
     def run(self) -> None:
         full = Decisions(DepthPlan.full(self.tiny.num_layers))

@@ -76,7 +76,7 @@ class Reference:
         for position, token in zip(new, tokens, strict=True):
             blank: list[Any] = [None] * self.num_layers
             self.places.append(Place(token, blank[:], blank[:], ["pending"] * self.num_layers))
-            moving[position] = Moving(self.model.model.embed_tokens(torch.tensor(token)))
+            moving[position] = Moving(self._embed(token))
         runs, fill = list(decisions.plan.run), decisions.plan.kv_fill
         for index in range(2 * self.num_layers):
             layer, is_mlp = divmod(index, 2)
@@ -106,12 +106,18 @@ class Reference:
         for position, row in moving.items():
             if row.exact:
                 self.places[position].frontier = 2 * self.num_layers
-        return [self.model.lm_head(self.model.model.norm(moving[position].hidden)) for position in new], runs
+        return [self._head(moving[position].hidden) for position in new], runs
 
     def verify(self, tokens: Sequence[int]) -> list[Tensor]:
         """Everything from the first inexact position on, anew, at full depth."""
         del self.places[self.exact_length :]
         return self.run(tokens, Decisions(DepthPlan.full(self.num_layers)))[0]
+
+    def _embed(self, token: int) -> Tensor:
+        return self.model.model.embed_tokens(torch.tensor(token))
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        return self.model.lm_head(self.model.model.norm(hidden))
 
     def _bring_up(self, layer: int, below: dict[int, Moving]) -> dict[int, Moving]:
         """Positions pending at ``layer`` that those ``below`` would see, run up to it from where they are."""
