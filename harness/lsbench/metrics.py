@@ -174,11 +174,27 @@ class Certificate(_Model):
     """After how many different beginnings."""
 
 
+class Remainder(_Model):
+    """Where the rest of a strategy's decode time went; with ``achieved_fraction`` the shares make 1."""
+
+    checks: float
+    """Looking at tokens on their way up: heads made for that alone, and reading a confidence."""
+    kv_fill: float
+    """Projecting keys and values that were left out, or running left-out positions later."""
+    sampling: float
+    """Drawing drafts, and weighing them against the full model; 0 under greedy decoding."""
+    other: float
+    """Python, and what else was not measured. Below 0, the measured costs were too high: the shares err by at
+    least as much."""
+
+
 class Ceiling(_Model):
     """The speedup the method could reach here with no overhead, and the share reached."""
 
     speedup: float
     achieved_fraction: float
+    remainder: Remainder | None = None
+    """None where the costs of these parts were not measured."""
 
 
 class Memory(_Model):

@@ -184,10 +184,10 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             worker.prepare()
             view.stage("Warming up")
             worker.warm_up(_warmup_requests(spec, requests))
-            prompt = _typical_prompt(requests)
-            if prompt is not None and not folder.manifest.costs:
+            typical = _typical_request(requests)
+            if typical is not None and not folder.manifest.costs:
                 view.stage("Measuring what a layer costs")
-                folder.update_manifest(costs=worker.costs(prompt))
+                folder.update_manifest(costs=worker.costs(typical))
             _execute(spec, folder, worker, requests, contenders, view)
             return conclude(folder, tokenizer, sandbox, view)
         except KeyboardInterrupt as error:
@@ -371,10 +371,11 @@ def _warmup_requests(spec: RunSpec, requests: RequestSet) -> list[GenerateReques
     return generations[: spec.warmup * spec.batch_size]
 
 
-def _typical_prompt(requests: RequestSet) -> tuple[int, ...] | None:
-    """The prompt of median length; None when nothing is generated."""
-    prompts = [request.prompt_tokens for request in requests.requests if isinstance(request, GenerateRequest)]
-    return sorted(prompts, key=len)[len(prompts) // 2] if prompts else None
+def _typical_request(requests: RequestSet) -> GenerateRequest | None:
+    """The one whose prompt is of median length; None when nothing is generated."""
+    generations = [request for request in requests.requests if isinstance(request, GenerateRequest)]
+    by_length = sorted(generations, key=lambda request: len(request.prompt_tokens))
+    return by_length[len(by_length) // 2] if by_length else None
 
 
 def _sandbox(spec: RunSpec, requests: RequestSet) -> Sandbox | None:

@@ -34,7 +34,14 @@ class StepCost(BaseModel):
     head_s: float
     """Final norm and output head."""
     fixed_s: float
-    """The rest: embedding, bookkeeping, choosing a token."""
+    """The rest: embedding, bookkeeping, choosing the likeliest token."""
+    check_s: float | None = None
+    """A look at a token on its way up, beside the head: a confidence read from its logits. This and the next
+    two are measured at width 1 alone."""
+    fill_s: float | None = None
+    """Keys and values of one position at one layer, projected from a hidden state that passes by."""
+    draw_s: float | None = None
+    """Drawing a token as the run samples, beyond choosing the likeliest; 0 in a greedy run."""
 
 
 class RecordKey(NamedTuple):
@@ -97,6 +104,17 @@ class SampleRecord(BaseModel):
     """Layers run in drafting, rejected drafts included; None when the strategy cannot tell."""
     verify_layers: float | None = None
     """Layers run in verifying, over all tokens of all passes; likewise."""
+    checks: int | None = None
+    """How often a depth policy looked at a token on its way up; this and the next four are None when the
+    strategy decodes in a loop of its own."""
+    spare_heads: int | None = None
+    """Of these, looks that read all logits of a token that then went on."""
+    filled: int | None = None
+    """Keys and values projected from a hidden state passing by, of one position at one layer each."""
+    older_rows: int | None = None
+    """Sub-layers run by positions that had been left pending (``kv_fill=recompute``), each position's own."""
+    own_passes: int | None = None
+    """Sub-layers that such positions ran with no new token beside them, however many together."""
     logprob: float | None = None
     """Sum of natural-log probabilities of the continuation."""
     is_greedy: bool | None = None

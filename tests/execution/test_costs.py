@@ -4,6 +4,7 @@ from lsbench.engine.block import Block
 from lsbench.engine.clock import Clock
 from lsbench.engine.stack import DecoderStack
 from lsbench.execution.costs import measure_costs
+from lsbench.spec import Sampling
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PROMPT = (20, 40, 60, 80, 100)
@@ -87,6 +88,28 @@ def test_real_costs_are_positive_and_the_stack_is_as_before(tiny_stack):
     costs = measure_costs(tiny_stack, PROMPT, (1, 3))
     assert all(cost.layer_s > 0 and cost.head_s > 0 and cost.fixed_s > 0 for cost in costs)
     assert torch.equal(tiny_stack.model(ids).logits, before)
+
+
+def test_what_strategies_do_besides_is_timed_at_width_1_alone(tiny_stack):
+    alone, together = measure_costs(tiny_stack, PROMPT, (1, 2), Sampling(temperature=0.7, top_p=0.9))
+    assert alone.fill_s > 0
+    assert alone.check_s > 0
+    assert alone.draw_s > 5e-6
+    assert (together.fill_s, together.check_s, together.draw_s) == (None, None, None)
+    assert measure_costs(tiny_stack, PROMPT, (1,))[0].draw_s < alone.draw_s / 3
+
+
+def test_filling_costs_what_projecting_does(virtual_time, tiny_stack, monkeypatch):
+    real = Block.project_kv
+
+    def slow(self, hidden, *rest):
+        virtual_time[0] += 4300 * hidden.shape[0]
+        return real(self, hidden, *rest)
+
+    monkeypatch.setattr(Block, "project_kv", slow)
+    (cost,) = measure_costs(tiny_stack, PROMPT, (1,))
+    assert cost.fill_s == pytest.approx(4300 / 1e9)
+    assert cost.check_s == cost.draw_s == 0
 
 
 def test_a_prompt_as_long_as_the_context_is_shortened(tiny_stack):

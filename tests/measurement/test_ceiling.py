@@ -1,6 +1,7 @@
 import pytest
 
 from lsbench.measurement.ceiling import Work, ceiling, cost_at, cycle_seconds, work_of
+from lsbench.measurement.notes import about_ceiling
 from lsbench.records import StepCost
 
 L = 10
@@ -115,3 +116,57 @@ def test_what_cannot_be_told_has_no_ceiling(make_record, baseline, drafting):
     assert ceiling([drafting()], baseline, [ALONE], L, 1.2) is None
     outside = [make_record("hf_generate", 0, layers_run=None)]
     assert ceiling(records, outside, COSTS, L, 1.2) is None
+
+
+@pytest.fixture
+def besides(make_record):
+    def make(**counts):
+        zero = dict.fromkeys(("checks", "spare_heads", "filled", "older_rows", "own_passes"), 0)
+        return make_record(LABEL, 0, layers_run=(10.0, 4.0, 4.0, 4.0), **{**zero, **counts})
+
+    return make
+
+
+MEASURED = [ALONE.model_copy(update={"check_s": 0.25, "fill_s": 0.5, "draw_s": 0.75}), COSTS[0], COSTS[2]]
+
+
+def whole_s(speedup):
+    """What three tokens of four layers took, in the seconds of the costs."""
+    return 3 * TOKEN_S / speedup
+
+
+def test_the_rest_is_what_was_done_times_what_it_costs(besides, baseline):
+    speedup = 0.9
+    record = besides(checks=6, spare_heads=3, filled=18, older_rows=10, own_passes=4)
+    found = ceiling([record], baseline, MEASURED, L, speedup)
+    rest, whole = found.remainder, whole_s(speedup)
+    row = cost_at(MEASURED, 2).layer_s - ALONE.layer_s
+    assert rest.checks == pytest.approx((6 * 0.25 + 3 * ALONE.head_s) / whole)
+    assert rest.kv_fill == pytest.approx((18 * 0.5 + 4 / 2 * ALONE.layer_s + 6 / 2 * row) / whole)
+    assert rest.sampling == 0
+    assert found.achieved_fraction + sum(rest.model_dump().values()) == pytest.approx(1)
+
+
+def test_drafts_are_drawn_besides(drafting, baseline):
+    record = drafting(checks=0, spare_heads=0, filled=0, older_rows=0, own_passes=0)
+    rest = ceiling([record], baseline, MEASURED, L, 1.0).remainder
+    tokens = len(record.token_ids) - 1
+    assert rest.sampling == pytest.approx(record.drafted * 0.75 / (tokens * TOKEN_S))
+
+
+def test_without_costs_or_counts_the_rest_is_not_broken_down(besides, baseline, make_record):
+    uncounted = make_record(LABEL, 0, layers_run=(10.0, 4.0, 4.0, 4.0))
+    assert ceiling([besides()], baseline, COSTS, L, 1.0).remainder is None
+    assert ceiling([besides(), uncounted], baseline, MEASURED, L, 1.0).remainder is None
+    assert ceiling([besides(older_rows=2)], baseline, MEASURED[:1], L, 1.0).remainder is None
+    assert (
+        ceiling([besides(older_rows=2, own_passes=2)], baseline, MEASURED[:1], L, 1.0).remainder is not None
+    )
+
+
+def test_shares_that_make_more_than_the_whole_are_said_to(besides, baseline):
+    few, many = (ceiling([besides(filled=n)], baseline, MEASURED, L, 1.0) for n in (1, 200))
+    assert many.remainder.other < 0
+    assert about_ceiling(LABEL, few) == []
+    (said,) = about_ceiling(LABEL, many)
+    assert f"make {1 - many.remainder.other:.0%} of it" in said

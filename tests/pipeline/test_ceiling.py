@@ -82,14 +82,51 @@ def test_drafting_reaches_its_ceiling_too(spec_for):
     assert [cost.width for cost in outcome.folder.manifest.costs] == [1, 2, 3, 5, 9, 17]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("virtual_time")
 def test_checks_and_filling_are_what_is_missing_from_the_ceiling(spec_for):
     outcome = go(
-        spec_for("dynamic_exit:threshold=0.9,min_layer=1", "static_exit:exit_layer=2,kv_fill=propagate")
+        spec_for(
+            "static_exit:exit_layer=2,kv_fill=propagate",
+            "dynamic_exit:threshold=0.6,min_layer=1,kv_fill=mask",
+            tasks=("tiny_generate",),
+        )
     )
-    for strategy in outcome.metrics.strategies:
-        assert 0 < strategy.ceiling.achieved_fraction < 0.98
+    filling, checking = (strategy.ceiling for strategy in outcome.metrics.strategies)
+    filled = (L - 2) * ATTENTION(1)
+    assert filling.achieved_fraction < 0.9
+    assert filling.remainder.model_dump() == pytest.approx(
+        {"checks": 0, "kv_fill": filled / (step_ns(2) + filled), "sampling": 0, "other": 0}, abs=1e-6
+    )
+    assert checking.achieved_fraction < 0.9
+    assert checking.remainder.model_dump() == pytest.approx(
+        {"checks": 1 - checking.achieved_fraction, "kv_fill": 0, "sampling": 0, "other": 0}, abs=1e-6
+    )
+    report = (outcome.folder.path / "report.md").read_text()
+    assert f"KV fill {filling.remainder.kv_fill:.0%}, Python and other" in report
+    assert "where the rest went" in (outcome.folder.path / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("virtual_time")
+def test_what_older_positions_run_later_is_counted_as_filling(spec_for):
+    outcome = go(spec_for("dynamic_exit:threshold=0.15,min_layer=1", tasks=("tiny_generate",)))
+    rest = outcome.metrics.strategies[0].ceiling.remainder
+    assert [cost.width for cost in outcome.folder.manifest.costs] == [1, 2]
+    assert rest.kv_fill > 0.02
+    assert rest.checks > 0.02
+    assert rest.other == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_drawing_drafts_is_told_where_the_run_samples(spec_for):
+    draft = "self_speculative:draft=static_exit,draft.exit_layer=2,num_speculations=3"
+    given = {"tasks": ("tiny_generate",), "limit": 2}
+    sampled = go(spec_for(draft, temperature=1.0, top_p=0.9, **given)).metrics.strategies[0].ceiling
+    greedy = go(spec_for(draft, **given)).metrics.strategies[0].ceiling
+    assert greedy.remainder.sampling < sampled.remainder.sampling / 3
+    assert sampled.remainder.sampling > 0.02
+    for found in (sampled, greedy):
+        assert found.achieved_fraction + sum(found.remainder.model_dump().values()) == pytest.approx(1)
 
 
 def test_costs_are_measured_once_a_run_and_scoring_again_reads_them(spec_for):

@@ -25,6 +25,7 @@ from lsbench.engine.policy import DepthPolicy, StepContext
 from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step_request import Observer, StepOutcome, StepRequest
 from lsbench.engine.stepping import take_step as take_step_alone
+from lsbench.engine.tally import Tally
 
 _HEAD_ROWS = 256
 """Rows of the prompt that go through the head at a time when its perplexity is asked for."""
@@ -53,6 +54,9 @@ class Session:
         batch: B.
         capacity: positions to allocate for; more is made room for by doubling.
         take_step: runs what it asks for; None runs it by itself, at once.
+
+    Attributes:
+        tally: what it did besides running new tokens.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Session:
         self.cache = KVCache(
             stack.num_layers, batch, shape.kv_heads, shape.head_width, stack.dtype, stack.device, capacity
         )
+        self.tally = Tally()
         self.prompt_perplexity: list[float | None] = [None] * batch
         self.prompt_lengths = [0] * batch
         self._tokens: list[list[int]] = [[] for _ in range(batch)]
@@ -210,6 +215,7 @@ class Session:
             starts=starts if kept else None,
             verifies=True,
             observer=observer,
+            tally=self.tally,
         )
         return self._result(self._take_step(request), first)
 
@@ -294,7 +300,15 @@ class Session:
             self._tokens[sequence].extend(ids)
         hidden = self.stack.embed(tokens.reshape(-1))
         return self._take_step(
-            StepRequest(self.cache, hidden, plans, policies, last_only=last_only, observer=observer)
+            StepRequest(
+                self.cache,
+                hidden,
+                plans,
+                policies,
+                last_only=last_only,
+                observer=observer,
+                tally=self.tally,
+            )
         )
 
     def _result(self, outcome: StepOutcome, first: Sequence[int]) -> StepResult:

@@ -125,6 +125,7 @@ class Step:
                 if riders:
                     lane.riders = self._by_position([*lane.riders, *riders])
                     self._changes += 1
+            lane.tally.older_rows += len(lane.riders)
         key = (self._changes, *[lane.runs[index] for lane in self.lanes])
         if key not in self._parties:
             members = [(lane, self._rows_of(lane, index)) for lane in self.lanes if lane.runs[index]]
@@ -168,6 +169,8 @@ class Step:
                 self._parties[key] = self._make_party([(lane, np.array(moving))])
             party = self._parties[key]
             assert party is not None
+            lane.tally.older_rows += len(moving)
+            lane.tally.own_passes += 1
             if index % 2 == 0:
                 self._attention(index // 2, party)
             else:
@@ -225,6 +228,7 @@ class Step:
         cos, sin = (table[lane.first : lane.end] for table in self._rotary)
         keys, values = self.stack.blocks[layer].project_kv(self.hidden[lane.rows], cos, sin)
         lane.cache.write(layer, lane.sequence, lane.first, keys, values)
+        lane.tally.filled += lane.count
         # The hidden state that enters the first sub-layer left out is still exact.
         frontier = lane.cache.frontier[lane.sequence, lane.first : lane.end]
         state[:] = np.where(frontier == 2 * layer, EXACT, APPROXIMATE)
@@ -334,6 +338,7 @@ class Step:
         for lane, row, head in zip(looking, rows, heads, strict=True):
             assert lane.policy is not None  # only a policy has layers to check
             view = ExitView(hidden[row], entering[row], head)
+            lane.tally.checks += 1
             revised = lane.policy.replan(layer, view)
             if revised is not None:
                 check_plan(revised, self.stack.num_layers)
@@ -341,6 +346,8 @@ class Step:
             if lane.policy.should_exit(layer, view):
                 lane.runs = (*lane.runs[:index], *(False,) * (len(lane.runs) - index))
                 self.views[row] = view
+            elif view.computed_logits is not None:
+                lane.tally.spare_heads += 1
 
     def _finish(self) -> None:
         for lane in self.lanes:

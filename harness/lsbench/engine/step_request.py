@@ -13,6 +13,7 @@ from torch import Tensor
 from lsbench.engine.cache import KVCache
 from lsbench.engine.plan import DepthPlan
 from lsbench.engine.policy import DepthPolicy
+from lsbench.engine.tally import Tally
 
 Indices = npt.NDArray[np.int64]
 
@@ -39,6 +40,7 @@ class StepRequest:
         verifies: it checks what a draft proposed; where sessions step together, it may wait for others that
             are still drafting.
         observer: told what the new positions run.
+        tally: what the step does besides is added to it.
     """
 
     cache: KVCache
@@ -49,6 +51,7 @@ class StepRequest:
     last_only: bool = False
     verifies: bool = False
     observer: Observer | None = None
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def count(self) -> int:

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lsbench.engine import DepthPlan, ExitView, Sampler, Session
 from lsbench.engine.clock import Clock
-from lsbench.engine.plan import DepthPlan
-from lsbench.engine.session import Session
 from lsbench.records import StepCost
+from lsbench.spec import Sampling
 
 if TYPE_CHECKING:
     from lsbench.engine.stack import DecoderStack
 
 DECODING_WIDTHS = (1,)
+RIDING_WIDTHS = (1, 2)
+"""Where older positions ride along with a new token."""
 DRAFTING_WIDTHS = (1, 2, 3, 5, 9, 17)
 """Verifying K drafts takes K + 1 tokens together; what lies between is interpolated."""
+_TIMES = 4
+"""How often a part that is over in microseconds is run for each reading of the clock."""
 _BUDGET_S = 1.0
 """For each width, as long as everything has run ``_FEWEST_ROUNDS`` times."""
 _FEWEST_ROUNDS = 3
@@ -33,14 +37,18 @@ Part = tuple[int, str]
 """A width, and what is timed there."""
 
 
-def measure_costs(stack: DecoderStack, prompt: Sequence[int], widths: Sequence[int]) -> tuple[StepCost, ...]:
+def measure_costs(
+    stack: DecoderStack, prompt: Sequence[int], widths: Sequence[int], sampling: Sampling | None = None
+) -> tuple[StepCost, ...]:
     """Time the parts of a step after ``prompt`` at each width.
 
     Args:
         stack: the model.
         prompt: what the session holds meanwhile, a typical one of the run: attention grows with it. It is
             shortened where the widest step would not fit into the model's context.
-        widths: tokens that go through together; sub-layers are told apart at width 1 alone.
+        widths: tokens that go through together; sub-layers are told apart at width 1 alone, where looks,
+            filling and drawing are timed too.
+        sampling: how the run draws tokens; None is greedy.
     """
     held = prompt[: max(1, stack.context_length - max(widths))]
     session = Session(stack, capacity=len(held) + max(widths))
@@ -48,6 +56,9 @@ def measure_costs(stack: DecoderStack, prompt: Sequence[int], widths: Sequence[i
     parts: dict[Part, Callable[[], object]] = {}
     for width in widths:
         parts |= {(width, name): run for name, run in _parts(session, held[-1], width).items()}
+        if width == 1:
+            extras = _extras(session, sampling or Sampling())
+            parts |= {(width, name): run for name, run in extras.items()}
     seconds = _shortest(session, parts, _BUDGET_S * len(widths))
     return tuple(
         _cost({name: seconds[at, name] for at, name in parts if at == width}, width, session)
@@ -72,6 +83,41 @@ def _parts(session: Session, token: int, width: int) -> dict[str, Callable[[], o
     return parts | ({"attention": step(True, False), "mlp": step(False, True)} if width == 1 else {})
 
 
+def _extras(session: Session, sampling: Sampling) -> dict[str, Callable[[], object]]:
+    """What strategies do besides running layers, each once or, where it is very short, ``_TIMES``."""
+    stack, position = session.stack, session.lengths[0] - 1
+    logits = session.previous_logits()
+    token = torch.tensor([session.tokens()[-1]], dtype=torch.int64, device=stack.device)
+    hidden = stack.embed(token)
+    cos, sin = (table[position : position + 1] for table in stack.rotary(position + 1))
+    block, sampler = stack.blocks[0], Sampler(sampling, 0)
+
+    def fill() -> None:
+        keys, values = block.project_kv(hidden, cos, sin)
+        session.cache.write(0, 0, position + 1, keys, values)
+
+    def check() -> float:
+        # As CALM's softmax confidence, of logits that are there.
+        precise = ExitView(hidden[0], hidden[0], lambda _: logits[None]).logits.float()
+        return float((precise.max() - torch.logsumexp(precise, dim=-1)).exp())
+
+    extras: dict[str, Callable[[], object]] = {
+        "check": check,
+        "fill": fill,
+        "likeliest": lambda: int(logits.argmax()),
+        "draw": lambda: sampler.choose(logits),
+    }
+    return {name: torch.inference_mode()(_repeated(run)) for name, run in extras.items()}
+
+
+def _repeated(run: Callable[[], object]) -> Callable[[], object]:
+    def many() -> None:
+        for _ in range(_TIMES):
+            run()
+
+    return many
+
+
 def _cost(seconds: dict[str, float], width: int, session: Session) -> StepCost:
     none = seconds["none"]
     layer = max(0.0, seconds["full"] - none) / session.num_layers
@@ -89,7 +135,14 @@ def _cost(seconds: dict[str, float], width: int, session: Session) -> StepCost:
         mlp_s=mlp,
         head_s=head,
         fixed_s=none - head,
+        check_s=_once(seconds, "check"),
+        fill_s=_once(seconds, "fill"),
+        draw_s=None if "draw" not in seconds else max(0.0, seconds["draw"] - seconds["likeliest"]) / _TIMES,
     )
+
+
+def _once(seconds: dict[str, float], part: str) -> float | None:
+    return seconds[part] / _TIMES if part in seconds else None
 
 
 def _shortest(

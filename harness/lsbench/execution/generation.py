@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
 from operator import index
 from typing import TYPE_CHECKING
 
 from lsbench.engine.clock import Clock
 from lsbench.engine.session import Session
+from lsbench.engine.tally import Tally
 from lsbench.errors import LsbenchError
 from lsbench.execution.memory import PeakMemory
 from lsbench.execution.stopping import StopRule
@@ -42,6 +43,11 @@ class Generation:
     verify_passes: int | None
     draft_layers: float | None
     verify_layers: float | None
+    checks: int | None
+    spare_heads: int | None
+    filled: int | None
+    older_rows: int | None
+    own_passes: int | None
     peak_bytes: int | None
     kv_bytes: int | None
 
@@ -123,9 +129,14 @@ def generate(
         draft_layers=draft_layers,
         verify_layers=verify_layers,
         peak_bytes=memory.read(),
-        # A loop of its own keeps its own cache.
+        # A loop of its own keeps its own cache, and counts nothing.
+        **_counts(session.tally if session.lengths[0] else None),
         kv_bytes=session.cache.num_bytes if session.lengths[0] else None,
     )
+
+
+def _counts(tally: Tally | None) -> dict[str, int | None]:
+    return {field.name: tally and getattr(tally, field.name) for field in fields(Tally)}
 
 
 def _checked(emission: Emitted, vocabulary_size: int) -> tuple[list[int], list[float] | None]:

@@ -16,7 +16,7 @@ from lsbench.engine import Sampler, Session
 from lsbench.engine.batch import Batch
 from lsbench.errors import BadInput, LsbenchError
 from lsbench.execution.certificate import Certifier, Look
-from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, measure_costs
+from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, RIDING_WIDTHS, measure_costs
 from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.recheck import Comparison, compare
 from lsbench.execution.turns import Turn, turns
@@ -83,6 +83,8 @@ class Worker:
         self._certifier = Certifier(stack, tokenizer)
         self._drafts: bool | None = None
         """Whether anyone drafts; None as long as nobody has run."""
+        self._rides = False
+        """Whether anyone lets older positions ride along."""
 
     def prepare(self) -> None:
         """Let every strategy calibrate, on prompts that no task evaluates.
@@ -111,11 +113,13 @@ class Worker:
                 for record in self._generations(contender, turn, [1] * len(turn.requests)):
                     # A strategy that fails here fails again where it counts.
                     self._drafts = self._drafts or record.drafted is not None
+                    self._rides = self._rides or bool(record.older_rows)
 
-    def costs(self, prompt: Sequence[int]) -> tuple[StepCost, ...]:
+    def costs(self, typical: GenerateRequest) -> tuple[StepCost, ...]:
         """What the parts of a step cost here, at the widths that those who warmed up use."""
-        widths = DECODING_WIDTHS if self._drafts is False else DRAFTING_WIDTHS
-        return measure_costs(self._stack, prompt, widths)
+        alone = RIDING_WIDTHS if self._rides else DECODING_WIDTHS
+        widths = alone if self._drafts is False else DRAFTING_WIDTHS
+        return measure_costs(self._stack, typical.prompt_tokens, widths, typical.sampling)
 
     def remember(self, record: SampleRecord) -> None:
         """Take an output that is looked at later, or a look, from an earlier process of the run too."""

@@ -1,8 +1,9 @@
 """The speedup a method could reach on this machine if nothing but the layers it runs took time.
 
 From the measured costs of a layer, the head and the rest of a step, and from what the run recorded: how
-deep tokens went, how many were drafted and accepted. Confidence checks, filling the KV cache, deciding and
-Python come on top in reality: they are what ``achieved_fraction`` lacks to 1.
+deep tokens went, how many were drafted and accepted. Confidence checks, filling the KV cache, drawing drafts
+and Python come on top in reality: they are what ``achieved_fraction`` lacks to 1. How much of it each of them
+took (``remainder``) comes from how often the run did it and what it costs once; Python is what is left.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
 
-from lsbench.metrics import Ceiling
+from lsbench.metrics import Ceiling, Remainder
 from lsbench.records import SampleRecord, StepCost
 
 
@@ -67,7 +68,13 @@ def ceiling(
         return None
     one = Work(tokens=1, drafted=0, draft_layers=0, resumed_layers=0, layers=num_layers)
     best = work.tokens * cycle_seconds(one, costs) / seconds
-    return Ceiling(speedup=best, achieved_fraction=speedup / best) if best > 0 else None
+    if best <= 0:
+        return None
+    return Ceiling(
+        speedup=best,
+        achieved_fraction=speedup / best,
+        remainder=remainder(records, costs, work, speedup / best),
+    )
 
 
 def work_of(records: Sequence[SampleRecord], num_layers: int) -> Work | None:
@@ -97,6 +104,47 @@ def work_of(records: Sequence[SampleRecord], num_layers: int) -> Work | None:
         resumed_layers=min(max(resumed, 0.0), draft_layers),
         layers=num_layers,
     )
+
+
+def remainder(
+    records: Sequence[SampleRecord], costs: Sequence[StepCost], work: Work, achieved: float
+) -> Remainder | None:
+    """Where the time went that layers, head and the fixed part of a step do not explain.
+
+    Drawing one token for each emitted is left out: the baseline does as much.
+
+    Args:
+        records: the strategy's generations.
+        costs: of this machine, by width.
+        work: of these records.
+        achieved: the share of the ceiling that was reached.
+
+    Returns:
+        None where a cost or a count is missing.
+    """
+    alone = next((cost for cost in costs if cost.width == 1), None)
+    if alone is None or alone.check_s is None or alone.fill_s is None or alone.draw_s is None:
+        return None
+    if any(record.checks is None for record in records):
+        return None
+    checks, spare_heads, filled, older_rows, own_passes, drafted = (
+        sum(getattr(record, name) or 0 for record in records)
+        for name in ("checks", "spare_heads", "filled", "older_rows", "own_passes", "drafted")
+    )
+    beside = older_rows - own_passes
+    if beside and len(costs) < 2:
+        return None
+    # A row more in a step that runs anyway; sub-layers are halves of a layer.
+    row_s = max(0.0, cost_at(costs, 2).layer_s - alone.layer_s) if beside else 0.0
+    decoded = sum(len(record.layers_run or ()) - 1 for record in records)
+    # All of the decoding, in the same seconds as the costs: a machine that ran slower did so at every part.
+    whole_s = decoded / work.tokens * cycle_seconds(work, costs) / achieved
+    shares = {
+        "checks": (spare_heads * alone.head_s + checks * alone.check_s) / whole_s,
+        "kv_fill": (filled * alone.fill_s + own_passes / 2 * alone.layer_s + beside / 2 * row_s) / whole_s,
+        "sampling": drafted * alone.draw_s / whole_s,
+    }
+    return Remainder(**shares, other=1 - achieved - fsum(shares.values()))
 
 
 def cycle_seconds(work: Work, costs: Sequence[StepCost]) -> float:

@@ -12,6 +12,8 @@ from lsbench.records import SampleRecord
 IMPOSSIBLE = 1.15
 """A speedup this many times its ceiling is an error of measurement; less may be one of the costs'."""
 
+_OVERRUN = 0.03
+"""By how much parts may exceed the whole before that is said."""
 BUSY_SHARE = 0.5
 """Load average before the run, as a share of the cores, from which other work counts as a disturbance."""
 _FEW_PROMPTS = 10
@@ -78,9 +80,17 @@ def about_failures(records: Sequence[SampleRecord], label: str) -> list[str]:
 
 
 def about_ceiling(label: str, ceiling: Ceiling | None) -> list[str]:
-    """Whether a speedup is more than the work left out could give."""
-    if ceiling is None or ceiling.achieved_fraction <= IMPOSSIBLE:
+    """Whether a speedup is more than the work left out could give, or its parts more than the whole."""
+    if ceiling is None:
         return []
+    rest = ceiling.remainder
+    if ceiling.achieved_fraction <= IMPOSSIBLE:
+        if rest is None or rest.other >= -_OVERRUN:
+            return []
+        return [
+            f"{label}: the parts of its time that were worked out make {1 - rest.other:.0%} of it, so the "
+            "measured costs were too high and the shares of what it lacks to its best are rough."
+        ]
     return [
         f"{label}: do not believe its speedup. It is {ceiling.achieved_fraction:.0%} of the best that the "
         "measured costs allow, so the machine's speed changed while the run was timed; run it again on a "

@@ -120,6 +120,8 @@ def _speed(metrics: Metrics) -> tuple[Row, ...]:
         ("drafts accepted", "accepted ÷ drafted tokens", figures.NONE, _acceptance),
         ("best speedup possible", "with the measured costs and no overhead, and the share reached",
          figures.NONE, _ceiling),
+        ("where the rest went", "of its time: looking whether to stop, filling keys and values left out, "
+         "drawing drafts, and what is left: Python and what was not measured", figures.NONE, _remainder),
         ("tokens generated", "in all timed samples",
          f"{base.generated_tokens:,}" if generated else figures.NONE,
          lambda s: _cell(f"{s.speed.generated_tokens:,}") if s.speed else _NONE),
@@ -171,6 +173,15 @@ def _ceiling(strategy: StrategyMetrics) -> Cell:
     if ceiling is None:
         return _NONE
     return _cell(f"{figures.ratio(ceiling.speedup)}, {figures.share(ceiling.achieved_fraction)} reached")
+
+
+def _remainder(strategy: StrategyMetrics) -> Cell:
+    rest = strategy.ceiling.remainder if strategy.ceiling else None
+    if rest is None:
+        return _NONE
+    parts = {"checks": rest.checks, "KV fill": rest.kv_fill, "sampling": rest.sampling}
+    named = [f"{name} {figures.share(share)}" for name, share in parts.items() if share]
+    return _cell(", ".join([*named, f"Python and other {figures.share(rest.other)}"]))
 
 
 def _quality(metrics: Metrics) -> tuple[Row, ...]:
