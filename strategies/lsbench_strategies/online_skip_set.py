@@ -18,8 +18,8 @@ from lsbench.engine import DepthPlan, Session
 from lsbench.strategy import HiddenStates, PolicyDraft, Verification
 from lsbench_strategies.difficulty import LadderPolicy
 
-_PRIOR_POSITIONS = 4.0
-"""Positions of the text that calibration counts for."""
+_PRIOR_POSITIONS = 1.0
+"""Positions of the text that calibration counts for: the text itself is soon a better witness."""
 _FORGETTING = 0.97
 """What the running mean keeps of its weight at each new position: the last thirty or so count."""
 

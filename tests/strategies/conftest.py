@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lsbench.engine import DecoderStack, Session
-from lsbench.spec import Sampling, parse_strategy
+from lsbench.spec import GenerateRequest, Sampling, parse_strategy
 from lsbench.strategy import Emitted, Preparation, Strategy
 from lsbench.strategy.registry import resolve
 from support.models import random_llama, single_thread
@@ -49,6 +49,7 @@ class Output:
     depths: tuple[float, ...]
     emitted: tuple[Emitted, ...]
     session: Session
+    request: GenerateRequest
 
     @property
     def mean_depth(self) -> float:
@@ -85,12 +86,18 @@ class Bench:
         emitted = tuple(strategy.generate(session, request))
         tokens = tuple(token for emission in emitted for token in emission.tokens)
         depths = tuple(depth for emission in emitted for depth in emission.depth or ())
-        return Output(tokens, depths, emitted, session)
+        return Output(tokens, depths, emitted, session, request)
 
 
 @pytest.fixture(scope="session")
 def bench(stack: DecoderStack, preparation: Preparation) -> Bench:
     return Bench(stack, preparation)
+
+
+@pytest.fixture(scope="session")
+def make_bench() -> Callable[[DecoderStack, Preparation], Bench]:
+    """A bench of another model."""
+    return Bench
 
 
 Refusal = Callable[[str], str]

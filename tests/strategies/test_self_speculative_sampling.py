@@ -7,15 +7,16 @@ own forward pass. The same test fails when the rule that accepts drafts is made 
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2
 
-from lsbench.engine import DecoderStack, Session
-from lsbench.spec import Sampling, parse_strategy
-from lsbench.strategy import Draft, Drafted, Preparation, acceptance, speculate
+from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, Session
+from lsbench.spec import GenerateRequest, Sampling, parse_strategy
+from lsbench.strategy import Draft, Drafted, Emitted, PolicyDraft, Preparation, acceptance, speculate
 from lsbench.strategy.registry import resolve
 from support.models import random_llama
 from support.requests import generate_request
@@ -189,6 +190,38 @@ def test_every_way_of_drafting_keeps_the_distribution(tiny: Tiny, options: str, 
     assert (
         p_value(tiny.drawn(f"self_speculative:{options}", sampling, SEEDS), tiny.exact(sampling)) > FAITHFUL
     )
+
+
+class Swinging(PolicyDraft):
+    """Where it exits and how many it drafts hang on what was drafted, taken and drawn so far."""
+
+    def __init__(self) -> None:
+        self._policies = [ConstantPolicy(DepthPlan.exit_at(LAYERS, layer)) for layer in (1, 2, 3)]
+        super().__init__(self._policies[0])
+        self.seen = 0
+        self.made: list[tuple[int, int]] = []
+
+    def propose(self, session, last, count, sampler) -> Iterator[Drafted]:
+        exit, number = (self.seen + last) % 3, min((2 * self.seen + last) % 3, count)
+        self.made.append((exit, number))
+        self.policy = self._policies[exit]
+        return islice(super().propose(session, last, count, sampler), number)
+
+    def learn(self, session, verification) -> None:
+        self.seen += verification.taken + sum(proposed.token for proposed in verification.drafted)
+
+
+@pytest.mark.slow
+def test_decisions_that_hang_on_what_was_drawn_keep_the_distribution(tiny: Tiny) -> None:
+    made: Counter[tuple[int, int]] = Counter()
+
+    def generate(session: Session, request: GenerateRequest) -> Iterator[Emitted]:
+        draft = Swinging()
+        yield from speculate(session, request, draft, 2)
+        made.update(draft.made)
+
+    assert p_value(tiny.collect(generate, PLAIN, SEEDS), tiny.exact(PLAIN)) > FAITHFUL
+    assert {exit for exit, _ in made} == {number for _, number in made} == {0, 1, 2}
 
 
 class Guesses(Draft):

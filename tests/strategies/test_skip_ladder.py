@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lsbench.engine import DecoderStack
 from lsbench.errors import BadInput
-from lsbench_strategies.skip_ladder import build_ladder, rank_units
+from lsbench_strategies.skip_ladder import build_ladder, rank_units, rebuilt_ladder
 
 WEIGHTS = (10, 30) * 5
 
@@ -128,6 +128,30 @@ class TestLadder:
     def test_rungs_not_asked_for_are_as_many_as_there_is_room_for(self) -> None:
         assert len(build_ladder([(0,), (2,)], WEIGHTS, 0.5, None).rungs) == 3
         assert len(build_ladder([(0,), (2,), (4,), (6,), (8,)], WEIGHTS, 0.5, None).rungs) == 4
+
+
+class TestRebuilding:
+    @given(models(), st.floats(0.01, 0.99), st.integers(1, 6), st.randoms())
+    def test_another_order_gives_as_many_rungs_within_the_same_budget(
+        self, model, ratio: float, rungs: int, random
+    ) -> None:
+        influence, weights = model
+        order = list(rank_units(influence, weights, "sublayer", 0))
+        try:
+            ladder = build_ladder(order, weights, ratio, rungs)
+        except BadInput:
+            assume(False)
+        assert rebuilt_ladder(order, weights, ratio, rungs) == ladder
+        random.shuffle(order)
+        again = rebuilt_ladder(order, weights, ratio, rungs).rungs
+        assert len(again) == rungs + 1
+        assert again[0] == frozenset()
+        assert all(smaller <= larger for smaller, larger in pairwise(again))
+        assert 0 < sum(weights[j] for j in again[-1]) <= ratio * sum(weights) * (1 + 1e-6)
+
+    def test_where_fewer_parts_fit_the_last_rungs_are_alike(self) -> None:
+        assert build_ladder([(0,), (2,), (4,)], WEIGHTS, 0.15, 3).rungs[1:] == ({0}, {0, 2}, {0, 2, 4})
+        assert rebuilt_ladder([(1,), (0,), (2,)], WEIGHTS, 0.15, 3).rungs == (frozenset(), {1}, {1}, {1})
 
 
 def test_an_mlp_of_a_real_block_weighs_more_than_its_attention(stack: DecoderStack) -> None:

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsbench.engine import Sampler
+from lsbench.engine import Sampler, probabilities
 from lsbench.spec import Sampling
-from lsbench.strategy.acceptance import Drafted, is_taken, remainder, settle
+from lsbench.strategy.acceptance import Drafted, acceptance_chance, is_taken, remainder, settle
 
 VOCABULARY = 5
 DRAWN = Sampling(temperature=1.0)
@@ -81,3 +81,23 @@ def test_after_a_token_that_is_not_taken_no_other_is_looked_at() -> None:
     logits[0, 2], logits[1, 1], logits[2, 1] = 0.0, 0.0, 0.0
     drafted = [Drafted(1, sure), Drafted(1, sure)]
     assert settle(drafted, logits, Sampler(DRAWN, 0)) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "sampling", [DRAWN, Sampling(temperature=0.7, top_k=3), Sampling(top_p=0.8, temperature=1)]
+)
+def test_the_chance_of_being_taken_is_what_the_rule_comes_to(sampling: Sampling) -> None:
+    generator = torch.Generator().manual_seed(2)
+    targets, drafts = torch.randn(2, 6, VOCABULARY, generator=generator, dtype=torch.float64)
+    chances = acceptance_chance(targets, drafts, sampling)
+    for target, draft, chance in zip(targets, drafts, chances.tolist(), strict=True):
+        p, q = probabilities(target, sampling), probabilities(draft, sampling)
+        tokens = q.nonzero()[:, 0].tolist()
+        expected = sum(float(q[token]) * chance_taken(p, Drafted(token, q)) for token in tokens)
+        assert chance == pytest.approx(expected, abs=1e-9)
+
+
+def test_greedily_the_chance_is_whether_the_choice_is_the_same() -> None:
+    target, draft = torch.tensor([[1.0, 3.0], [2.0, 0.0]]), torch.tensor([[0.0, 0.1], [1.0, 2.0]])
+    assert acceptance_chance(target, draft, Sampling()).tolist() == [1.0, 0.0]
+    assert acceptance_chance(target[0], draft, Sampling()).tolist() == [1.0, 1.0]

@@ -8,7 +8,16 @@ import torch
 
 from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, DepthPolicy, Session
 from lsbench.spec import GenerateRequest, Sampling
-from lsbench.strategy import Draft, Drafted, Emitted, PolicyDraft, draft_cost, speculate
+from lsbench.strategy import (
+    Draft,
+    Drafted,
+    Emitted,
+    HiddenStates,
+    PolicyDraft,
+    Verification,
+    draft_cost,
+    speculate,
+)
 from lsbench.strategy.loops import decode
 from support.requests import generate_request
 
@@ -318,3 +327,70 @@ def test_a_drafts_wish_for_the_prompts_perplexity_is_met(stack: DecoderStack) ->
     list(speculate(Session(stack), request_for(5), PolicyDraft(Curious()), 2))
     assert isinstance(Curious.seen, float)
     assert Curious.seen > 1
+
+
+class Learning(PolicyDraft):
+    """Exits where it is told, and remembers what came of it."""
+
+    def __init__(self, exit_layer: int) -> None:
+        super().__init__(ConstantPolicy(DepthPlan.exit_at(LAYERS, exit_layer, "mask")))
+        self.observer = self.states = HiddenStates(LAYERS)
+        self.told: list[Verification] = []
+        self.known: list[bool] = []
+
+    def learn(self, session, verification) -> None:
+        assert session.lengths == session.exact_lengths == (verification.positions[-1] + 1,)
+        self.told.append(verification)
+        last = 2 * LAYERS - 1
+        self.known += [self.states.leaving(last, place) is not None for place in verification.positions]
+        self.states.forget()
+
+
+class TestLearning:
+    @pytest.mark.parametrize("exit_layer", [3, LAYERS])
+    def test_it_is_told_what_came_of_every_cycle_but_the_last(self, stack, greedy, exit_layer: int) -> None:
+        draft = Learning(exit_layer)
+        emitted = list(speculate(Session(stack), request_for(24), draft, 3))
+        assert tokens_of(emitted) == greedy[:24]
+        cycles = [
+            (e.drafted, len(e.tokens) if e.kind == "accepted" else 0)
+            for e in emitted
+            if e.drafted is not None
+        ]
+        assert [(len(v.drafted), v.taken) for v in draft.told] == cycles[:-1]
+        assert all(draft.known)
+        place = 0
+        for verification in draft.told:
+            assert verification.first == len(PROMPT) + place
+            took = [proposed.token for proposed in verification.drafted[: verification.taken]]
+            assert [*took, verification.following] == greedy[place + 1 : place + verification.taken + 2]
+            for position in verification.positions:
+                logits = verification.logits_after(position)
+                if exit_layer < LAYERS or position == verification.first + 3:
+                    assert int(logits.argmax()) == greedy[position - len(PROMPT) + 1]
+                else:
+                    assert logits is None, "the draft has run the full model itself"
+            place += verification.taken + 1
+
+    def test_costs_are_seconds_greedily_and_weights_when_drawing(self, stack, monkeypatch) -> None:
+        monkeypatch.setattr(draft_cost, "Clock", Clockwork)
+        Clockwork.now = 0.0
+        head = stack.head_product.weight_bytes * LAYERS / sum(stack.sublayer_bytes)
+        for sampling in (Sampling(), Sampling(temperature=0.8)):
+            draft = Learning(2)
+            list(speculate(Costly(stack), request_for(12, sampling=sampling), draft, 3))
+            for verification in draft.told:
+                drafted = len(verification.drafted)
+                expected = (0.0, 1 + 0.04 * drafted)
+                if not sampling.greedy:
+                    expected = (drafted * (2 + head), LAYERS + head)
+                costs = verification.draft_cost, verification.verify_cost
+                assert costs == pytest.approx(expected)
+
+    def test_one_that_learns_runs_no_more_than_one_that_does_not(self, stack, rows) -> None:
+        counts = []
+        for draft in (Learning(2), PolicyDraft(ConstantPolicy(DepthPlan.exit_at(LAYERS, 2, "mask")))):
+            rows[:] = [0] * LAYERS
+            list(speculate(Session(stack), request_for(20), draft, 3))
+            counts.append(list(rows))
+        assert counts[0] == counts[1]
