@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lsbench.errors import UnsupportedModel
+
 Pairs = Literal["halves", "neighbours"]
 Rotation = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Heads [N, heads, d], and cosines and signed sines [N, 1, width] of each row's position, to turned heads."""
@@ -122,8 +124,9 @@ class RotaryTables:
         self._like = like
         kind: Any = getattr(module, "rope_type", None)
         self.kinds: tuple[str | None, ...] = tuple(kind) if isinstance(kind, dict) else (None,)
-        kinds = kind.values() if isinstance(kind, dict) else (kind,)
+        kinds = tuple(kind.values()) if isinstance(kind, dict) else (kind,)
         self._grows = any("dynamic" in str(each) for each in kinds)
+        self._is_bounded = any(each == "longrope" for each in kinds)
         self._tables = self._piece(0, 1)
         self.width = self._tables[0].shape[-1] // len(self.kinds)
 
@@ -135,7 +138,16 @@ class RotaryTables:
         return slice(first, first + self.width)
 
     def upto(self, length: int) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines [>= length, 1, width] of the positions from 0 on."""
+        """Cosines and signed sines [>= length, 1, width] of the positions from 0 on.
+
+        Raises:
+            UnsupportedModel: positions that would make those before them turn differently (``longrope``).
+        """
+        if self._is_bounded and length > self._context:
+            raise UnsupportedModel(
+                f"This checkpoint's rotary positions (longrope) run within {self._context} positions, not "
+                f"{length}; choose shorter prompts or fewer tokens."
+            )
         held = self._tables[0].shape[0]
         if held < length:
             # Up to the context by doubling; what lies beyond may cost a call for each position.
@@ -147,9 +159,9 @@ class RotaryTables:
 
     def _make(self, first: int, end: int) -> tuple[Tensor, Tensor]:
         """The positions from ``first`` to before ``end``."""
-        if not self._grows or end <= self._context:
+        if not self._grows:
             return self._piece(first, end)
-        within = max(first, self._context)
+        within = max(first, min(end, self._context))
         # Whatever the module was last asked, it is back at the frequencies of its context, here and after.
         self._piece(0, 1)
         pieces = [self._piece(first, within)] if first < within else []

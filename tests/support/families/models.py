@@ -60,6 +60,7 @@ class Variant:
 
 _NEOX = {"decoder": "gpt_neox", "embedding": "embed_in", "norm": "final_layer_norm", "attention": "attention"}
 _HALF = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
+_TIED = {"tie_word_embeddings": True}
 _GRANITE = {
     "embedding_multiplier": 3.0, "residual_multiplier": 0.7,
     "logits_scaling": 2.0, "attention_multiplier": 0.3,
@@ -94,7 +95,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "phi": Variant("phi", {"qk_layernorm": True, **_HALF}, parallel=True, norm="final_layernorm"),
     "phi3": Variant("phi3", {"sliding_window": WINDOW, **_HALF, "head_dim": 8}, IN_ALL),
-    "gemma": Variant("gemma", {"head_dim": 8}),
+    "gemma": Variant("gemma", {"head_dim": 8, **_TIED}),
     "gemma2": Variant(
         "gemma2",
         {
@@ -128,8 +129,8 @@ VARIANTS: dict[str, Variant] = {
     ),
     "gpt_neox": Variant("gpt_neox", {"use_parallel_residual": True, **_HALF}, parallel=True, **_NEOX),
     "gpt_neox sequential": Variant("gpt_neox", {"use_parallel_residual": False, **_HALF}, **_NEOX),
-    "smollm3": Variant("smollm3", {"no_rope_layers": [1, 0, 1, 1]}),
-    "granite": Variant("granite", _GRANITE),
+    "smollm3": Variant("smollm3", {"no_rope_layers": [1, 0, 1, 1], **_TIED}),
+    "granite": Variant("granite", {**_GRANITE, **_TIED}),
     "granitemoe": Variant(
         "granitemoe", {**_GRANITE, "num_local_experts": 4, "num_experts_per_tok": 2}, mlp="block_sparse_moe"
     ),
@@ -139,7 +140,7 @@ VARIANTS: dict[str, Variant] = {
     "glm": Variant("glm", {"head_dim": 8, "attention_bias": True, **_HALF}),
     "glm4": Variant("glm4", {"head_dim": 8, **_HALF}),
     "cohere": Variant("cohere", {"use_qk_norm": True, "logit_scale": 0.25}, parallel=True),
-    "cohere2": Variant("cohere2", {**BY_TYPE, "logit_scale": 0.25}, IN_SOME, parallel=True),
+    "cohere2": Variant("cohere2", {**BY_TYPE, "logit_scale": 0.25, **_TIED}, IN_SOME, parallel=True),
     "seed_oss": Variant("seed_oss", {"head_dim": 8, "attention_bias": True, "attention_out_bias": False}),
     "arcee": Variant("arcee"),
     "nemotron": Variant("nemotron", {"head_dim": 8, **_HALF}),

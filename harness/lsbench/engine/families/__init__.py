@@ -77,7 +77,8 @@ def family_of(model_type: str) -> Family:
         if model_type in family.model_types:
             return family
     supported = supported_model_types()
-    close = nearest(model_type, supported)
+    # What transformers calls X_text is the language model within a multimodal X.
+    close = f"{model_type}_text" if f"{model_type}_text" in supported else nearest(model_type, supported)
     hint = f" (nearest: {close})" if close else ""
     raise UnsupportedModel(
         f"Architecture {model_type!r} is not supported{hint}. Supported model types: {', '.join(supported)}."
