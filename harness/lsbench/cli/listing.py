@@ -56,11 +56,12 @@ def tasks(
 
 @ls.command()
 def models() -> None:
-    """The catalogue. Any hub id, folder or GGUF file is a model too."""
+    """The catalogue, and the model types that run. Any hub id, folder or GGUF file is a model too."""
     from rich.console import Console
     from rich.table import Table
 
     from lsbench.catalog import list_models
+    from lsbench.engine.families import supported_model_types
 
     table = Table(box=None, pad_edge=False)
     for title in ("model", "from", "exit layer", "K", "login"):
@@ -76,6 +77,7 @@ def models() -> None:
     console = Console()
     console.print(table)
     console.print("Exit layer and K (drafted tokens a cycle) are those its authors recommend.", style="dim")
+    console.print(f"Model types that run: {', '.join(supported_model_types())}.", style="dim")
 
 
 @ls.command()
