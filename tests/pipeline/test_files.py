@@ -93,12 +93,15 @@ def test_sample_lines_have_every_key_of_the_design(whole):
         assert set(SAMPLE) < set(line)
         given = {key for key, value in line.items() if value is not None}
         if line["kind"] == "generate":
-            expected = {"token_ids", "text", "stop_reason", "ttft_s", "decode_s", "layers_run", "peak_bytes"}
+            expected = {"token_ids", "text", "stop_reason", "ttft_s", "decode_s", "layers_run"}
+            expected |= {"checks", "filled", "spare_heads", "older_rows", "own_passes"}
+            expected |= {"peak_bytes", "kv_bytes"}
         else:
             expected = {"logprob", "is_greedy"} if line["kind"] == "score" else {"agreement"}
         always = {"schema", "strategy", "options", "label", "task", "doc_id", "idx", "repeat", "kind"}
-        always |= {"arguments_sha256", "prompt", "prompt_tokens", "replica", "attempt", "segment"}
-        assert given == always | expected | ({"kv_bytes"} if line["kind"] == "generate" else set())
+        always |= {"arguments_sha256", "prompt", "prompt_tokens"}
+        always |= {"replica", "attempt", "segment", "batch_size"}
+        assert given == always | expected
 
 
 def test_every_request_runs_once_under_everyone(whole):

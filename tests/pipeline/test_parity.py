@@ -37,9 +37,13 @@ class Claiming(Strategy):
                 yield emission
 
 
-@pytest.fixture
-def spec(spec_for, register):
+@pytest.fixture(autouse=True)
+def _registered(register):
     register("claiming", Claiming)
+
+
+@pytest.fixture(scope="module")
+def spec(spec_for):
     return spec_for("claiming", "static_exit:exit_layer=4", tasks=("tiny_generate", "tiny_choice"))
 
 
