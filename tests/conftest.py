@@ -1,5 +1,6 @@
 """A tiny random Llama as a folder, a real tokenizer, and small offline tasks: what a whole run needs."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,9 @@ def register(monkeypatch):
 def one_thread():
     with single_thread():
         yield
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: without this, every full collection walks torch and transformers again."""
+    gc.collect()
+    gc.freeze()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lsbench.engine import DecoderStack, DepthPlan, DepthPolicy, Sampler, Session, StepResult
+from lsbench.engine import DecoderStack, DepthPlan, DepthPolicy, Observer, Sampler, Session, StepResult
 from lsbench.spec import GenerateRequest, ScoreWindow
 from lsbench.strategy import Emitted, Scored, Strategy
 from lsbench.strategy.conformance.result import Failed
@@ -31,10 +31,13 @@ class WatchedSession(Session):
     last_depth: float | None = None
 
     def forward(
-        self, tokens: Tensor, plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy]
+        self,
+        tokens: Tensor,
+        plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy],
+        observer: Observer | None = None,
     ) -> StepResult:
         """As the session does."""
-        result = super().forward(tokens, plan_or_policy)
+        result = super().forward(tokens, plan_or_policy, observer)
         self.last_depth = float(result.layers_run[0, -1])
         return result
 
