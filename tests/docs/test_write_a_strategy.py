@@ -95,6 +95,21 @@ def test_the_first_try_shows_the_depth_of_every_token(followed):
 
 
 @pytest.mark.slow
+def test_the_draft_that_learns_changes_its_exit_and_nothing_else(followed):
+    from lsbench.strategy.conformance import random_bench
+    from lsbench.strategy.conformance.observation import full_model
+
+    tried = followed.run("learning.py")
+    assert tried.returncode == 0, tried.stderr
+    found = [re.fullmatch(r"(\w+) \((.*)\) (\S+) (\S+)", line) for line in tried.stdout.splitlines()]
+    tokens = [int(token) for line in found for token in line[2].split(",") if token.strip()]
+    bench = random_bench()
+    assert tuple(tokens) == full_model(bench.stack, bench.request(0, max_new_tokens=24))
+    assert {line[1] for line in found} == {"decoded", "accepted", "verified"}
+    assert len({float(line[4]) / int(line[3]) for line in found if line[3] not in ("None", "0")}) > 1
+
+
+@pytest.mark.slow
 def test_its_own_tests_pass(followed):
     tested = followed.run("-m", "pytest", "-q", "lsbench-periodic/tests")
     assert tested.returncode == 0, tested.stdout
