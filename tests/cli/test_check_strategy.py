@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lsbench.strategy import conformance
+from lsbench.strategy.conformance.kit import CHECKS
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +45,9 @@ def test_what_holds_is_ticked(cli):
     lines = said.out.splitlines()
     assert "✓ every option acts  2 options, 1 of them on cost only" in lines
     assert "– lossless, greedy  it does not claim to be lossless" in lines
-    ending = " ".join(" ".join(lines[15:]).split())
+    ending = " ".join(" ".join(lines[len(CHECKS) :]).split())
     assert ending.startswith(
-        "static_exit:exit_layer=2 on a random Llama of 4 layers in float64: 13 held, 0 failed"
+        "static_exit:exit_layer=2 on a random Llama of 4 layers in float64: 14 held, 0 failed"
     )
 
 
@@ -65,7 +66,7 @@ def test_json_is_all_there_is_on_stdout(cli, faulty):
     report = json.loads(said.out)
     assert said.code == 3
     assert (report["schema"], report["strategy"], report["ok"]) == (1, "faulty", False)
-    assert len(report["results"]) == 15
+    assert len(report["results"]) == len(CHECKS)
     by_name = {result["name"]: result for result in report["results"]}
     assert by_name["seeds"]["status"] == "held"
     assert by_name["lossless, greedy"]["status"] == "failed"
@@ -99,6 +100,18 @@ def test_a_model_can_be_given(cli, tiny_model):
     assert said.code == 0, said.err
     assert report["model"] == "tiny (4 layers) in float64"
     assert "Loading tiny in float64" in said.err
+
+
+@pytest.mark.slow
+def test_a_strategy_that_drafts_is_checked_on_a_model_given(cli, tiny_model):
+    """Short texts and few tokens on the model itself; options and distributions on random ones as deep."""
+    said = cli("check-strategy", "self_speculative:draft=static_exit", "--model", tiny_model, "--json")
+    report = json.loads(said.out)
+    assert said.code == 0, said.err
+    by_name = {result["name"]: result for result in report["results"]}
+    assert {result["status"] for result in by_name.values()} == {"held"}
+    assert by_name["lossless, greedy"]["detail"] == "36 tokens after 6 prompts"
+    assert by_name["lossless, sampled"]["detail"].startswith("2 x 150 sequences")
 
 
 @pytest.mark.slow

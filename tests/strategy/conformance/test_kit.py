@@ -1,6 +1,8 @@
 """The kit as a whole: what it reports, what it refuses, and that what is built in passes it."""
 
 import random
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from lsbench.errors import BadInput
 from lsbench.strategy import IntRange, StrategyOptions, option
 from lsbench.strategy.conformance import CheckResult, Report, check_strategy
+from lsbench.strategy.conformance.kit import CHECKS
 from lsbench.strategy.registry import strategy_names
 
 QUICK = ["public names", "options told and bounded", "depth"]
@@ -19,7 +22,7 @@ QUICK = ["public names", "options told and bounded", "depth"]
 def test_every_installed_strategy_keeps_the_contract(bench, name):
     report = check_strategy(name, bench)
     assert report.ok, report
-    assert len(report.results) == 15
+    assert len(report.results) == len(CHECKS)
 
 
 def test_a_report_is_a_checklist():
@@ -105,3 +108,49 @@ def test_cost_only_is_declared_in_the_options():
 
     assert Options.cost_only() == {"fill"}
     assert Options.search_spaces() == {"fill": IntRange(1, 2)}
+
+
+def test_beside_a_real_model_the_tiny_ones_run_on_one_thread(install, imports, bench):
+    """Two would wait for each other longer than they work: the kit would take minutes over a real model."""
+    source = """
+seen = []
+
+class Planted(Full):
+    def generate(self, session, request):
+        seen.append((session.stack, torch.get_num_threads()))
+        return super().generate(session, request)
+"""
+    install("planted", imports + source, planted="planted_module:Planted")
+    real = replace(bench, tiny=False, draws=3, max_new_tokens=4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        report = check_strategy("planted", real, only=["seeds", "batch", "lossless, sampled"])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert report.ok, report
+    threads = {stack is real.stack: set() for stack, _ in sys.modules["planted_module"].seen}
+    for stack, number in sys.modules["planted_module"].seen:
+        threads[stack is real.stack].add(number)
+    assert threads == {True: {2}, False: {1}}
+
+
+def test_what_follows_the_clock_is_found_where_it_makes_a_difference(install, imports, bench):
+    """How much is drafted may: then drafts are not compared, and the tokens still are."""
+    source = """
+clock = random.Random(5)
+
+class Guess(Draft):
+    def propose(self, session, last, count, sampler):
+        if sampler.sampling.greedy and clock.random() < 0.5:
+            yield Drafted(0)
+
+class Planted(Full):
+    def generate(self, session, request):
+        return speculate(session, request, Guess(), 3)
+"""
+    install("planted", imports + source, planted="planted_module:Planted")
+    (state,) = check_strategy("planted", bench, only=["no state between requests"]).results
+    assert state.status == "held", state.detail
+    assert state.detail.endswith("drafts follow the clock, and are not compared")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,6 +61,17 @@ class Bench:
     def few_tokens(self) -> Bench:
         """A small bench of as many layers and four different tokens: every short sequence comes up often."""
         return random_bench(self.stack.num_layers, _FEW_TOKENS)
+
+    @contextmanager
+    def threads(self) -> Generator[None]:
+        """One thread while a tiny model runs: two wait for each other longer than they work."""
+        before = torch.get_num_threads()
+        if self.tiny:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @cached_property
     def preparation(self) -> Preparation:

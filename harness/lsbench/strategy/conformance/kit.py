@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-
-import torch
 
 from lsbench.errors import unknown
 from lsbench.spec import StrategyChoice, parse_strategy
@@ -79,7 +76,7 @@ def check_strategy(
             raise unknown("check", name, names)
     bench = bench or random_bench()
     results: list[CheckResult] = []
-    with _threads_for(bench):
+    with bench.threads():
         subject = _subject(parse_strategy(strategy), bench)
         subject.make()  # options that the model refuses are told as such, once
         chosen = [check for check in CHECKS if not only or check.name in only]
@@ -110,15 +107,3 @@ def _run(subject: Subject, check: Check) -> CheckResult:
 def _subject(choice: StrategyChoice, bench: Bench) -> Subject:
     options = complete(choice.name, choice.options, bench.stack.num_layers)
     return Subject(StrategyChoice(name=choice.name, options=options), load_strategy(choice.name), bench)
-
-
-@contextmanager
-def _threads_for(bench: Bench) -> Generator[None]:
-    """One thread on a tiny model: two wait for each other longer than they work."""
-    before = torch.get_num_threads()
-    if bench.tiny:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -49,9 +49,13 @@ def greedy(subject: Subject) -> str:
 def sampled(subject: Subject) -> str:
     """Sampled sequences come as often as the full model would draw them."""
     _claimed(subject)
-    bench = subject.bench.few_tokens
+    with subject.bench.few_tokens.threads():
+        return _sampled(subject, subject.bench.few_tokens, subject.bench.draws)
+
+
+def _sampled(subject: Subject, bench: Bench, draws: int) -> str:
     strategy = subject.make(bench=bench)
-    least, draws = 1.0, subject.bench.draws
+    least = 1.0
     for sampling in _SAMPLINGS:
         exact = exact_distribution(bench.stack, bench.prompts[_DRAWN_PROMPT], sampling)
         seeds = range(draws)

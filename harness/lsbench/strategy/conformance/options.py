@@ -178,7 +178,8 @@ class _Probes:
     def _see(self, place: int, changed: Options) -> object | None:
         key = place, write_value(dict(changed))
         if key not in self._seen:
-            self._seen[key] = self._look(self._benches[place], changed)
+            with self._benches[place].threads():
+                self._seen[key] = self._look(self._benches[place], changed)
         return self._seen[key]
 
     def _look(self, bench: Bench, changed: Options) -> object | None:

@@ -9,9 +9,11 @@ from lsbench.engine.loading import load_stack, load_tokenizer, resolve_device
 from lsbench.strategy.calibration import CALIBRATION_TEXTS
 from lsbench.strategy.conformance.bench import Bench
 
-_TOKENS, _FEW = 8, 2
+_TOKENS, _FEW = 6, 2
 _DRAWS = 150
 """Drawn on a model of as many layers with a tiny vocabulary, which is not fast any more."""
+_CALIBRATED, _CALIBRATION_TOKENS = 4, 48
+"""Calibration prompts, and how much of each: what is checked holds however well a strategy is calibrated."""
 _TEXTS = (
     "def area(width, height):\n    return width * height\n\ndef perimeter(width, height):\n    return",
     "Monday: rain. Tuesday: rain. Wednesday: rain. Thursday: sun. Friday: rain. Saturday: rain. Sunday:",
@@ -45,7 +47,7 @@ def real_bench(path: Path, name: str, device: str = "auto") -> Bench:
         f"{name} ({stack.num_layers} layers) in float64",
         stack,
         tuple(map(ids, _TEXTS)),
-        tuple(map(ids, CALIBRATION_TEXTS)),
+        tuple(ids(text)[:_CALIBRATION_TOKENS] for text in CALIBRATION_TEXTS[:_CALIBRATED]),
         max_new_tokens=_TOKENS,
         few=_FEW,
         draws=_DRAWS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lsbench.spec import ScoreWindow
-from lsbench.strategy.conformance.bench import Subject
+from lsbench.strategy.conformance.bench import Bench, Subject
 from lsbench.strategy.conformance.observation import observe, score
 from lsbench.strategy.conformance.result import Failed
 
@@ -42,12 +42,14 @@ def agreement(subject: Subject) -> str:
 
 def distribution(subject: Subject) -> str:
     """The probabilities that ``score`` gives to every possible next token add up to 1."""
-    bench, strategy = subject.bench, subject.make()
-    vocabulary = bench.stack.vocabulary_size
-    if vocabulary > _LARGEST_VOCABULARY:
-        bench = bench.small
-        strategy = subject.make(bench=bench)
-        vocabulary = bench.stack.vocabulary_size
+    many = subject.bench.stack.vocabulary_size > _LARGEST_VOCABULARY
+    bench = subject.bench.small if many else subject.bench
+    with bench.threads():
+        return _distribution(subject, bench)
+
+
+def _distribution(subject: Subject, bench: Bench) -> str:
+    strategy, vocabulary = subject.make(bench=bench), bench.stack.vocabulary_size
     context = bench.prompts[1]
     begin = observe(strategy, bench.stack, bench.request(1, max_new_tokens=2)).tokens
     for place in range(2):

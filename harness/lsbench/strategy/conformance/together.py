@@ -5,7 +5,7 @@ from __future__ import annotations
 from lsbench.engine import Session
 from lsbench.engine.batch import Batch
 from lsbench.spec import GenerateRequest, Sampling
-from lsbench.strategy.conformance.bench import Subject
+from lsbench.strategy.conformance.bench import Bench, Subject
 from lsbench.strategy.conformance.observation import Observation, collect, observe
 from lsbench.strategy.conformance.result import Failed, NotApplicable
 
@@ -16,11 +16,17 @@ def batch(subject: Subject) -> str:
     """In a batch every request comes out as it does alone, though all of them share one strategy object."""
     if not subject.strategy.batchable:
         raise NotApplicable("it says that requests cannot decode together")
-    bench = subject.bench.small
+    with subject.bench.small.threads():
+        return _together(subject, subject.bench.small)
+
+
+def _together(subject: Subject, bench: Bench) -> str:
     strategy = subject.make(bench=bench)
     # Of different lengths, so that some leave while others go on.
     requests = [
-        bench.request(prompt, sampling, seed=prompt, max_new_tokens=bench.max_new_tokens - 2 * prompt % 7)
+        bench.request(
+            prompt, sampling, seed=prompt, max_new_tokens=max(1, bench.max_new_tokens - 2 * prompt % 7)
+        )
         for prompt in bench.some
         for sampling in (Sampling(), _SAMPLED)
     ]
