@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lsbench.engine import DecoderStack, probabilities
 from lsbench.engine.precise import continuation_logits, plain_logits
+from lsbench.engine.prefill_copies import PrefillCopies
 from lsbench.execution.generation import generate
 from lsbench.records import SampleRecord
 from lsbench.spec import GenerateRequest, Sampling, request_seed
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
 
 SPOTS = 3
 """Where each strategy draws again and again, at most: one in a request, in the run's first requests."""
-DRAWS = 64
-"""At each spot: 3 x 64 draws are 192 prefills and, where half of the drafts are taken, some 300 cycles."""
+DRAWS = 128
+"""At each spot; half as many of a strategy that brings a loop of its own and reads the prompt each time."""
 DRAWN_TOKENS = 4
-"""The prefill's, two that may be drafted and one that follows: at the fifth, 64 draws have parted."""
+"""The prefill's, two that may be drafted and one that follows: after those, most draws have parted."""
 LEAST_EXPECTED = 5.0
 """Tokens expected more rarely than this are counted together, as the test's approximation needs."""
 _LEAST_TESTABLE = 0.1
@@ -117,12 +118,15 @@ class Certifier:
                 "stop_strings": (),
             }
         )
-        drawn = [self._draw(strategy, again, number) for number in range(DRAWS)]
-        return Look(seen, spot, DRAWS, count_cells(self._stack, again, drawn))
+        draws = DRAWS if strategy.batchable else DRAWS // 2
+        drawn = self._draw(strategy, again, draws)
+        return Look(seen, spot, draws, count_cells(self._stack, again, drawn))
 
-    def _draw(self, strategy: Strategy, request: GenerateRequest, number: int) -> tuple[int, ...]:
-        seeded = request.model_copy(update={"seed": request_seed(request.seed, "draw", 0, number)})
-        return generate(self._stack, self._tokenizer, strategy, seeded).token_ids
+    def _draw(self, strategy: Strategy, request: GenerateRequest, draws: int) -> list[tuple[int, ...]]:
+        sessions = PrefillCopies(self._stack)
+        seeds = (request_seed(request.seed, "draw", 0, number) for number in range(draws))
+        seeded = (request.model_copy(update={"seed": seed}) for seed in seeds)
+        return [generate(self._stack, self._tokenizer, strategy, each, sessions).token_ids for each in seeded]
 
 
 def places(stack: DecoderStack, request: GenerateRequest, output: Sequence[int]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import isfinite
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lsbench.engine.clock import Clock
 from lsbench.engine.session import Session
@@ -20,8 +20,17 @@ from lsbench.strategy import Emitted, Strategy
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from lsbench.engine.batch import Batch
     from lsbench.engine.stack import DecoderStack
+
+
+class Sessions(Protocol):
+    """Who makes sessions, and whose clock goes with them."""
+
+    clock: Clock
+
+    def session(self, capacity: int) -> Session:
+        """An empty session of one sequence."""
+        ...
 
 
 class BrokenStrategy(LsbenchError):
@@ -57,7 +66,7 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     strategy: Strategy,
     request: GenerateRequest,
-    batch: Batch | None = None,
+    sessions: Sessions | None = None,
 ) -> Generation:
     """Run ``strategy`` on ``request`` until a stop condition holds.
 
@@ -69,12 +78,12 @@ def generate(
         tokenizer: the model's.
         strategy: prepared.
         request: what to continue.
-        batch: whose member this is; None decodes by itself.
+        sessions: makes the session, of one sequence; a batch whose member this is, for example.
 
     Raises:
         BrokenStrategy: it ended before any stop condition, or emitted what is no token or no depth.
     """
-    clock = Clock(stack.device) if batch is None else batch.clock
+    clock = Clock(stack.device) if sessions is None else sessions.clock
     memory = PeakMemory(stack.device)
     rule = StopRule(request, tokenizer, stack.context_length)
     depths: list[float] | None = []
@@ -87,7 +96,7 @@ def generate(
     memory.begin()
     begin = clock.now_ns()
     capacity = len(request.prompt_tokens) + request.max_new_tokens
-    session = Session(stack, capacity=capacity) if batch is None else batch.session(capacity)
+    session = Session(stack, capacity=capacity) if sessions is None else sessions.session(capacity)
     for emission in strategy.generate(session, request):
         last = clock.now_ns()
         first = first or last
