@@ -49,7 +49,7 @@ def test_full_depth_reached_any_other_way_is_generate_too(each_tiny, prompt):
 
 
 @pytest.mark.parametrize("fill", ["recompute", "propagate", "mask"])
-@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("width", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_draft_and_verify_is_generate(each_tiny, fill, width):
     """Whatever is drafted, keeping what the full model would have said gives what it would have said."""
     prompt, layers = PROMPTS[1], each_tiny.num_layers

@@ -24,6 +24,7 @@ def generated(run):
     return {record.key: record for record in run.folder.records() if record.kind == "generate"}
 
 
+@pytest.mark.slow
 def test_every_sequence_is_the_one_of_batch_size_one(runs):
     together, alone = map(generated, runs)
     assert together.keys() == alone.keys()
@@ -35,6 +36,7 @@ def test_every_sequence_is_the_one_of_batch_size_one(runs):
         assert record.layers_run == pytest.approx(alone[key].layers_run)
 
 
+@pytest.mark.slow
 def test_records_say_who_decoded_with_whom(runs):
     groups = {}
     for record in generated(runs[0]).values():
@@ -45,6 +47,7 @@ def test_records_say_who_decoded_with_whom(runs):
     assert all(record.batch is None for record in generated(runs[1]).values())
 
 
+@pytest.mark.slow
 def test_figures_are_of_batches_and_that_is_said(runs):
     for run, size in zip(runs, (3, 1), strict=True):
         for strategy in run.metrics.strategies:

@@ -160,7 +160,7 @@ def whole_target(target: torch.Tensor, proposed: Drafted) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("rule", "wrong"),
     [
-        ("is_taken", always),
+        pytest.param("is_taken", always, marks=pytest.mark.slow),
         pytest.param("is_taken", unweighted, marks=pytest.mark.slow),
         pytest.param("remainder", whole_target, marks=pytest.mark.slow),
     ],

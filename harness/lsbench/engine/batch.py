@@ -22,7 +22,6 @@ from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step_request import StepOutcome, StepRequest
 from lsbench.engine.stepping import take_step
 
-
 T = TypeVar("T")
 
 
