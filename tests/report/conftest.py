@@ -9,8 +9,10 @@ import pytest
 from lsbench.metrics import (
     Agreement,
     BaselineMetrics,
+    Certificate,
     Depth,
     Difference,
+    DistributionTest,
     EndToEndSpeedup,
     Fidelity,
     Measured,
@@ -93,6 +95,27 @@ SCORES_ONLY = SLOWER.model_copy(
         "memory": None,
     }
 )
+
+
+@pytest.fixture
+def certified(slower) -> Callable[[float], StrategyMetrics]:
+    """A strategy that samples and claims to be lossless, by the p-value of its certificate."""
+
+    def make(p_value: float) -> StrategyMetrics:
+        fields = {"cells": 10, "statistic": 20.0, "degrees_of_freedom": 9, "p_value": p_value / 2}
+        outputs = DistributionTest(tokens=1000, corrected_p_value=p_value, detectable_shift=0.102, **fields)
+        certificate = Certificate(
+            refuted=p_value < 0.0005,
+            p_value=p_value,
+            tests=2,
+            outputs=outputs,
+            draws=outputs.model_copy(update={"tokens": 234, "detectable_shift": 0.2}),
+            drawn=384,
+            spots=3,
+        )
+        return slower.model_copy(update={"lossless": True, "certificate": certificate})
+
+    return make
 
 
 @pytest.fixture

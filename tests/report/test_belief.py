@@ -29,6 +29,14 @@ def test_a_broken_claim_is_told(metrics_of, slower):
     ]
 
 
+def test_a_refuted_distribution_is_told(metrics_of, certified):
+    assert belief_notes(metrics_of(certified(0.3))) == []
+    assert belief_notes(metrics_of(certified(1.23e-9))) == [
+        "dynamic_skip claims to be lossless and is not: what it samples does not have the full model's "
+        "distribution (p = 1.2e-09)."
+    ]
+
+
 def test_notes_of_metrics_and_manifest_are_joined_without_repeats(metrics_of, slower):
     facts = RunFacts(notes=("limits only", "resumed\n once", " "))
     assert belief_notes(metrics_of(slower, notes=("limits only", "noisy")), facts) == [

@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from lsbench.metrics import Speculation, Speedup
+from lsbench.metrics import Ceiling, Remainder, Speculation, Speedup
 from lsbench.report.facts import RunFacts
 from lsbench.report.table import run_table
 
@@ -134,3 +134,14 @@ def test_a_terminal_with_ascii_only_is_served(metrics_of, slower):
     text = buffer.getvalue().decode("ascii")
     assert "0.93x (0.91-0.95)" in text
     assert "?" not in text.replace("Believe it?", "")
+
+
+def test_where_the_ceilings_rest_went_is_one_row(metrics_of, slower):
+    def row(remainder):
+        ceiling = Ceiling(speedup=1.5, achieved_fraction=0.6, remainder=remainder)
+        return words(shown(metrics_of(slower.model_copy(update={"ceiling": ceiling})), 200))
+
+    parts = Remainder(checks=0.25, kv_fill=0.04, sampling=0, other=0.11)
+    assert "where the rest went — checks 25%, KV fill 4%, Python and other 11%" in row(parts)
+    assert "Python and other −5%" in row(parts.model_copy(update={"other": -0.05}))
+    assert "where the rest went" not in row(None)

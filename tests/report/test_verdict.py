@@ -1,7 +1,7 @@
 import pytest
 
 from lsbench.metrics import Difference, Measured, Parity, Speedup, TaskScores
-from lsbench.report.verdict import verdict_sentences
+from lsbench.report.verdict import claim_failed, verdict_sentences
 
 
 def one(metrics) -> str:
@@ -115,6 +115,19 @@ def test_a_lossless_strategy_is_told_by_its_parity(metrics_of, slower):
         update={"parity": Parity(compared=20, identical=18, numerical_ties=0, violations=2)}
     )
     assert "its claim to be lossless FAILED: 2 of 20 outputs differ" in one(metrics_of(broken))
+
+
+def test_a_sampled_claim_is_told_by_its_certificate(metrics_of, certified):
+    assert (
+        "lossless as claimed, as far as 1234 sampled tokens can tell (chi-square p = 0.3; a shift of 10% "
+        "would have shown)"
+    ) in one(metrics_of(certified(0.3)))
+    refuted = certified(1.23e-9)
+    assert (
+        "its claim to be lossless FAILED: its samples are not distributed as the full model's "
+        "(chi-square p = 1.2e-09, over 1234 sampled tokens)"
+    ) in one(metrics_of(refuted))
+    assert [claim_failed(certified(p)) for p in (0.3, 1.23e-9)] == [False, True]
 
 
 def test_many_tasks_are_counted_not_listed(metrics_of, slower, scores_only):

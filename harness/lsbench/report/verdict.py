@@ -50,11 +50,16 @@ def certificate_text(strategy: StrategyMetrics) -> str | None:
     certificate = strategy.certificate
     if certificate is None:
         return None
-    tested = sum(test.tokens for test in (certificate.outputs, certificate.draws) if test is not None)
-    over = f"chi-square over {_count(tested, 'sampled token')}, p = {certificate.p_value:.2g}"
+    tests = [test for test in (certificate.outputs, certificate.draws) if test is not None]
+    tokens = _count(sum(test.tokens for test in tests), "sampled token")
+    chance = f"chi-square p = {certificate.p_value:.2g}"
     if certificate.refuted:
-        return f"its claim to be lossless FAILED: its samples are not the full model's ({over})"
-    return f"lossless as claimed: its samples are distributed as the full model's ({over})"
+        return (
+            "its claim to be lossless FAILED: its samples are not distributed as the full model's "
+            f"({chance}, over {tokens})"
+        )
+    shift = figures.share(min(test.detectable_shift for test in tests))
+    return f"lossless as claimed, as far as {tokens} can tell ({chance}; a shift of {shift} would have shown)"
 
 
 def claim_text(strategy: StrategyMetrics) -> str | None:
