@@ -172,7 +172,12 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     folder = resume or RunFolder.create(spec.output, spec, gpus=devices(device), threads=threads)
     with folder:
         segment = folder.resume() if resume is not None else 0
-        folder.update_manifest(model=model, data_sha256=data, sandbox=sandbox.mechanism if sandbox else None)
+        folder.update_manifest(
+            model=model,
+            lossless={contender.label: contender.strategy.lossless for contender in contenders},
+            data_sha256=data,
+            sandbox=sandbox.mechanism if sandbox else None,
+        )
         warning = sandbox.warning if sandbox is not None else None
         folder.add_notes(*requests.notes, *([warning] if warning else []))
         for text in folder.manifest.notes:
@@ -230,7 +235,11 @@ def conclude(
     for label, own in by_label.items():
         view.stage(f"Scoring {label}")
         scored[label] = score_records(spec, own, tokenizer, sandbox)
-    lossless = {label: load_strategy(own[0].strategy).lossless for label, own in by_label.items()}
+    claims = folder.manifest.lossless
+    lossless = {
+        label: claims[label] if label in claims else load_strategy(own[0].strategy).lossless
+        for label, own in by_label.items()
+    }
     failed = any(record.error is not None for record in records)
     status: Status = "interrupted" if stopped_early else "failed_samples" if failed else "complete"
     metrics = summarise(replace(context_of(folder.manifest), status=status), records, scored, lossless)
@@ -241,7 +250,7 @@ def conclude(
 
 
 def rescore(folder: RunFolder, view: View) -> RunOutcome:
-    """Score a stored run again, from its records alone: no model is loaded.
+    """Score a stored run again, from its records alone: neither the model nor the strategies are needed.
 
     Raises:
         BadInput: the run holds nothing to score, or its chat template's tokenizer is gone.

@@ -163,6 +163,36 @@ def test_a_chat_run_is_scored_again_as_long_as_its_tokenizer_is_there(
     assert (gone.code, "tokenizer" in gone.err) == (2, True)
 
 
+def test_a_run_is_scored_again_where_its_plugin_is_not_installed(
+    cli, run_of, results, plugin_folder, monkeypatch
+):
+    """Whether each strategy claimed to be lossless when it ran is in the manifest."""
+    monkeypatch.syspath_prepend(str(plugin_folder))
+    said = cli(*run_of("tiny_generate,tiny_choice", "-s", "dawdling", *STATIC, "-L", "2", "--json"))
+    assert said.code == 0
+    monkeypatch.undo()
+    assert cli("check-strategy", "dawdling").code == 2  # it is gone
+    (folder,) = results.iterdir()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["lossless"] == {
+        "autoregressive": True,
+        "dawdling": True,
+        "static_exit:exit_layer=2": False,
+    }
+    again = cli("report", "latest", "-o", results, "--rescore", "--json")
+    assert (again.code, json.loads(again.out)) == (0, json.loads(said.out))
+    assert cli("report", "latest", "-o", results).code == 0
+
+    # A folder of before: what is installed is asked, and what is not is named.
+    del manifest["lossless"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    gone = cli("report", "latest", "-o", results, "--rescore")
+    assert (gone.code, "'dawdling'" in gone.err) == (2, True)
+    monkeypatch.syspath_prepend(str(plugin_folder))
+    again = cli("report", "latest", "-o", results, "--rescore", "--json")
+    assert (again.code, json.loads(again.out)) == (0, json.loads(said.out))
+
+
 # -- ls -----------------------------------------------------------------------------------------------------
 
 

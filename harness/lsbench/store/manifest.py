@@ -47,6 +47,9 @@ class Manifest(Frozen):
     """Of the process that began the run; a resume with other versions is told in ``notes``."""
     model: ModelFacts | None = None
     """None until the model has been found."""
+    lossless: dict[str, bool] = Field(default_factory=dict)
+    """By label, the baseline's included, whether a strategy claimed to give the full model's own output when
+    it ran: what scoring again must know of it. Empty in folders of before."""
     data_sha256: dict[str, str] = Field(default_factory=dict)
     """Hash of each task's documents."""
     hardware: Hardware
