@@ -14,6 +14,7 @@ from lsbench.engine import ConstantPolicy, DepthPlan, DepthPolicy, Session
 from lsbench.strategy import (
     BadInput,
     Choice,
+    Drafters,
     Emitted,
     FloatRange,
     GenerateRequest,
@@ -34,6 +35,7 @@ class SelfSpeculativeOptions(StrategyOptions):
     draft: StrategyReference = option(
         StrategyReference(name="dynamic_skip"),
         help="the strategy that drafts, its own options as draft.key=value; any that decides depth",
+        search=Drafters(),
     )
     num_speculations: int = option(
         4, help="tokens drafted a cycle, at most", search=IntRange(1, 12), ge=1, le=64
@@ -65,8 +67,7 @@ class SelfSpeculative(Strategy):
     def __init__(self, options: StrategyOptions) -> None:
         super().__init__(options)
         self._draft = self._options.draft.resolve()
-        kind = type(self._draft)
-        if kind.generate is not Strategy.generate and kind.draft is Strategy.draft:
+        if not self._draft.can_draft():
             raise BadInput(
                 f"--strategy self_speculative: draft={self._options.draft.name} decodes in a loop of its own "
                 "and cannot draft; name a strategy that only decides depth, such as static_exit"

@@ -12,8 +12,8 @@ from lsbench.engine import DecoderStack, Session
 from lsbench.engine.batch import Batch
 from lsbench.execution.generation import generate
 from lsbench.spec import GenerateRequest, ScoreWindow, parse_strategy
-from lsbench.strategy import Preparation, Strategy
-from lsbench.strategy.registry import resolve
+from lsbench.strategy import Drafters, Preparation, Strategy
+from lsbench.strategy.registry import load_strategy, resolve
 from support.models import random_llama
 from support.requests import generate_request
 
@@ -318,3 +318,14 @@ def test_the_models_of_the_proof_do_take_drafts_and_refuse_some(subjects: list[S
                 drafted, accepted = drafted + counts[0], accepted + counts[1]
             assert accepted >= 0.1 * drafted
     assert accepted < drafted
+
+
+def test_tuning_may_draft_with_whatever_only_decides_depth() -> None:
+    """Found through the registry: the core and this package name none of them."""
+    space = load_strategy("self_speculative").Options.search_spaces()["draft"]
+    assert isinstance(space, Drafters)
+    assert {"static_exit", "dynamic_exit", "dynamic_skip"} <= set(space.names())
+    assert not {"autoregressive", "self_speculative", "hf_generate"} & set(space.names())
+    for name in space.names():
+        required = ",draft.exit_layer=2" if name == "static_exit" else ""
+        assert resolve(parse_strategy(f"self_speculative:draft={name}{required}")).lossless

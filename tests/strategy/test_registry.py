@@ -16,6 +16,7 @@ from lsbench.spec import ScoreWindow, StrategyChoice, parse_strategy
 from lsbench.strategy import Preparation
 from lsbench.strategy.registry import (
     StrategyEntry,
+    drafting_strategies,
     list_strategies,
     load_strategy,
     resolve,
@@ -274,3 +275,53 @@ def test_what_comes_and_goes_while_the_process_runs_is_seen(install):
     assert strategy_names() == tuple(sorted((*before, "half")))
     shutil.rmtree(site / "late-1.2.dist-info")
     assert strategy_names() == before
+
+
+DRAFTERS = '''
+from lsbench.strategy import IntRange, Strategy, StrategyOptions, option
+
+class Shallow(Strategy):
+    """Decides depth."""
+    def policy(self, request):
+        raise NotImplementedError
+
+class Whole(Shallow):
+    """Decides depth, and always on all of it."""
+    lossless = True
+
+class Looping(Shallow):
+    """A loop of its own."""
+    lossless = True
+    def generate(self, session, request):
+        return iter(())
+    def score(self, session, window, sampler=None):
+        raise NotImplementedError
+
+class Guessing(Looping):
+    """A loop of its own, and a draft."""
+    def draft(self, request, stop_below=0.0):
+        raise NotImplementedError
+
+class SearchedOptions(StrategyOptions):
+    depth: int = option(help="how deep", search=IntRange(1, None))
+
+class Searched(Shallow):
+    """Needs an option that can be searched."""
+    Options = SearchedOptions
+
+class GivenOptions(StrategyOptions):
+    depth: int = option(help="how deep")
+
+class Given(Shallow):
+    """Needs an option that somebody must give."""
+    Options = GivenOptions
+'''
+
+
+def test_those_worth_drafting_with_are_found_whoever_registered_them(install) -> None:
+    names = ("Shallow", "Whole", "Looping", "Guessing", "Searched", "Given", "Gone")
+    install("drafters", DRAFTERS, **{name.lower(): f"drafters_module:{name}" for name in names})
+    ours = {"static_exit", "dynamic_exit", "dynamic_skip"}
+    assert set(drafting_strategies()) == ours | {"shallow", "guessing", "searched"}
+    can = {name: load_strategy(name.lower()).can_draft() for name in names[:-1]}
+    assert can == {name: name != "Looping" for name in names[:-1]}

@@ -16,6 +16,7 @@ from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
 from lsbench.strategy.emission import Emitted, Scored
 from lsbench.strategy.options import (
     Choice,
+    Drafters,
     FloatRange,
     IntRange,
     StrategyOptions,
@@ -69,6 +70,11 @@ class Strategy:
         """A fresh policy for one request: all that most strategies define."""
         raise NotImplementedError(f"{type(self).__name__} defines neither policy nor both generate and score")
 
+    @classmethod
+    def can_draft(cls) -> bool:
+        """Whether another strategy can draft with it: it only decides depth, or brings a draft of its own."""
+        return cls.generate is Strategy.generate or cls.draft is not Strategy.draft
+
     def check_draft(self, num_layers: int) -> None:
         """As ``check``, where another strategy drafts with this one; the same unless overridden."""
         self.check(num_layers)
@@ -102,8 +108,8 @@ class Strategy:
 
 
 __all__ = [
-    "BadInput", "Choice", "Draft", "Drafted", "Emitted", "FloatRange", "GenerateRequest", "HiddenStates",
-    "IntRange", "PolicyDraft", "Preparation", "Sampling", "ScoreWindow", "Scored", "Strategy",
+    "BadInput", "Choice", "Draft", "Drafted", "Drafters", "Emitted", "FloatRange", "GenerateRequest",
+    "HiddenStates", "IntRange", "PolicyDraft", "Preparation", "Sampling", "ScoreWindow", "Scored", "Strategy",
     "StrategyOptions", "StrategyReference", "Verification", "acceptance_chance", "option", "speculate",
 ]  # fmt: skip
 

@@ -42,7 +42,21 @@ class Choice:
     values: tuple[str | int | float | bool | None, ...]
 
 
-SearchSpace = IntRange | FloatRange | Choice
+@dataclass(frozen=True)
+class Drafters:
+    """Search among the strategies that can draft, whoever registered them; for an option that names one.
+
+    A drafter's own search spaces belong to the search with it, as ``option.key``.
+    """
+
+    def names(self) -> tuple[str, ...]:
+        """Those that are worth trying here and now: see the registry's ``drafting_strategies``."""
+        from lsbench.strategy.registry import drafting_strategies
+
+        return drafting_strategies()
+
+
+SearchSpace = IntRange | FloatRange | Choice | Drafters
 
 
 class StrategyReference(StrategyChoice):

@@ -61,6 +61,27 @@ def list_strategies() -> tuple[StrategyEntry, ...]:
     return tuple(_load(name, found) for name, found in sorted(_registered().items()))
 
 
+def drafting_strategies() -> tuple[str, ...]:
+    """The strategies that another may draft with and gain by it, and that can be searched.
+
+    Left out are those that follow a policy and claim to be lossless, which run the whole model for every
+    token, and those with a required option that has no search space.
+    """
+    return tuple(
+        entry.name
+        for entry in list_strategies()
+        if entry.strategy is not None
+        and entry.strategy.can_draft()
+        and (entry.strategy.draft is not Strategy.draft or not entry.strategy.lossless)
+        and _searchable(entry.strategy.Options)
+    )
+
+
+def _searchable(options: type[StrategyOptions]) -> bool:
+    spaces = options.search_spaces()
+    return all(name in spaces for name, field in options.model_fields.items() if field.is_required())
+
+
 def load_strategy(name: str) -> type[Strategy]:
     """The class registered as ``name``.
 

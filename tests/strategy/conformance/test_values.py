@@ -2,7 +2,15 @@ from typing import Literal
 
 import pytest
 
-from lsbench.strategy import Choice, FloatRange, IntRange, StrategyOptions, StrategyReference, option
+from lsbench.strategy import (
+    Choice,
+    Drafters,
+    FloatRange,
+    IntRange,
+    StrategyOptions,
+    StrategyReference,
+    option,
+)
 from lsbench.strategy.conformance.values import other_values, out_of_bounds, searched, wrong_types
 
 
@@ -42,6 +50,7 @@ def test_a_search_space_is_tried_at_its_ends_and_within():
     assert searched(IntRange(1, None), 30) == [1, 30, 15]
     assert searched(FloatRange(0.2, 0.6), 30) == pytest.approx([0.2, 0.6, 0.4])
     assert searched(Choice(("a", None, 3)), 30) == ["a", None, 3]
+    assert {"static_exit", "dynamic_skip"} <= set(searched(Drafters(), 30))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from lsbench.strategy.options import Choice, FloatRange, IntRange, SearchSpace, StrategyOptions
+from lsbench.strategy.options import Choice, Drafters, FloatRange, IntRange, SearchSpace, StrategyOptions
 from lsbench.strategy.registry import strategy_names
 
 _FEW = 8
@@ -37,10 +37,12 @@ def other_values(model: type[StrategyOptions], name: str, num_layers: int) -> tu
 
 
 def searched(space: SearchSpace, num_layers: int) -> list[JsonValue]:
-    """The ends of a search space and something between them; a choice's values, all of them."""
+    """The ends of a search space and something between them; all of those to choose from."""
     match space:
         case Choice(values=values):
             return list(values)
+        case Drafters():
+            return list(space.names())
         case FloatRange(low=low, high=high):
             return [low, high, low + (high - low) / 2]
         case IntRange(low=low, high=end):
