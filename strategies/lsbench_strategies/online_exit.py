@@ -5,13 +5,15 @@ is verified: from the draft's own steps below its exit, from the verifying pass 
 norm and head on one of them give the very token that a draft stopping there would have proposed.
 
 That product is all that learning costs: one row of it for each candidate, at most eight, in one product for
-one of a cycle's positions (each in turn, standing for all of them); in the first cycles always, later in
-every eighth; and none for the exit that was drafted at, whose tokens were judged already, nor for a candidate
-that could not be the best even if all it drafts were taken.
+one of a cycle's positions (each in turn, standing for all of them); in the first four cycles, and later as
+often as it takes no more than a twentieth of what decoding does. None is made for the exit that was drafted
+at, whose tokens were judged already, nor for a candidate that could not be the best even if all it drafts
+were taken.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -22,10 +24,10 @@ from lsbench_strategies.exit_choice import ExitChoice
 from lsbench_strategies.exit_costs import ExitCosts
 
 _CANDIDATES = 8
-_EAGER_CYCLES = 12
-"""The first cycles look at the candidates every time."""
-_LOOK_EVERY = 8
-"""Later cycles, at every one of so many."""
+_FIRST_LOOKS = 4
+"""Made whatever they cost."""
+_SHARE = 0.05
+"""What later ones may cost, of all that decoding did."""
 
 
 def candidate_exits(num_layers: int) -> tuple[int, ...]:
@@ -60,13 +62,15 @@ class OnlineExitDraft(PolicyDraft):
         weights = stack.sublayer_bytes
         layer = sum(weights) / stack.num_layers
         depths = [sum(weights[: last + 1]) / layer for last in self._last_sublayers]
-        costs = ExitCosts(depths, float(stack.num_layers), stack.head_product.weight_bytes / layer)
+        self._head = stack.head_product.weight_bytes / layer
+        costs = ExitCosts(depths, float(stack.num_layers), self._head)
         # Costs in weights are known beforehand; only seconds are learnt by trying.
         self.choice = ExitChoice(depths, float(stack.num_layers), costs, probes=sampling.greedy)
         self.observer = self._states = HiddenStates(stack.num_layers)
         self._exit: int | None = None
         self._most = 0
-        self._cycle = 0
+        self._cycle = self._looks = 0
+        self._cost_of_cycles = self._cost_of_looks = 0.0
 
     def propose(self, session: Session, last: int, count: int, sampler: Sampler) -> Iterator[Drafted]:
         """As many tokens as are best, none if that is so, at the exit that is."""
@@ -84,13 +88,18 @@ class OnlineExitDraft(PolicyDraft):
         if used is not None:
             for trial in range(min(taken + 1, drafted)):
                 self.choice.record(used, float(trial < taken))
-        if self._cycle < _EAGER_CYCLES or self._cycle % _LOOK_EVERY == 0:
-            self._look(session, verification, used)
+        self._cost_of_cycles += verification.draft_cost + verification.verify_cost
+        if self._looks < _FIRST_LOOKS or self._cost_of_looks <= _SHARE * self._cost_of_cycles:
+            begin = time.perf_counter()
+            self._looks += self._look(session, verification, used)
+            # In the unit of the cycles' costs. What a look finds was read off: no device is still busy.
+            self._cost_of_looks += time.perf_counter() - begin if self._sampling.greedy else self._head
         self._cycle += 1
         self._states.forget()
 
     @torch.inference_mode()
-    def _look(self, session: Session, verification: Verification, used: int | None) -> None:
+    def _look(self, session: Session, verification: Verification, used: int | None) -> bool:
+        """Judge the candidates at one position; whether there was anything to look at."""
         positions = verification.positions
         # Which one must not hang on how the cycle went: the last is where drafts tend to fail.
         position = positions[self._cycle % len(positions)]
@@ -99,8 +108,9 @@ class OnlineExitDraft(PolicyDraft):
         found = [self._states.leaving(self._last_sublayers[exit], position) for exit in exits]
         hidden = [state for state in found if state is not None]
         if target is None or not hidden:
-            return
+            return False
         chances = acceptance_chance(target, session.stack.head(torch.stack(hidden)), self._sampling)
         seen = [exit for exit, state in zip(exits, found, strict=True) if state is not None]
         for exit, chance in zip(seen, chances.tolist(), strict=True):
             self.choice.record(exit, chance, len(positions))
+        return True

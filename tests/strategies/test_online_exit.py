@@ -9,7 +9,7 @@ from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, Session
 from lsbench.spec import Sampling
 from lsbench.strategy import Emitted, Preparation, draft_cost, drafting, speculate
 from lsbench.strategy.conformance import check_strategy
-from lsbench_strategies import exit_choice, online_exit
+from lsbench_strategies import exit_choice, online_exit, static_exit
 from lsbench_strategies.online_exit import candidate_exits
 from support.models import random_llama
 
@@ -180,7 +180,7 @@ class TestCost:
         assert by_online.sublayers == by_script.sublayers
         looks = by_online.head_calls - by_script.head_calls
         cycles = sum(e.drafted is not None for e in online.emitted)
-        assert 0 < looks <= 12 + cycles / 8
+        assert 4 <= looks <= cycles
         assert by_online.head_rows - by_script.head_rows <= 8 * looks
 
     @pytest.mark.usefixtures("weighed")
@@ -194,15 +194,16 @@ class TestCost:
                 seen.append((exit, chance))
             record(self, exit, chance, tokens or 1.0)
 
-        looked: list[tuple[tuple[int, ...], int, torch.Tensor]] = []
+        looked: list[tuple[tuple[int, ...], int]] = []
         look = online_exit.OnlineExitDraft._look
 
-        def watched(self, session, verification, used) -> None:
+        def watched(self, session, verification, used) -> bool:
             before = len(seen)
-            look(self, session, verification, used)
+            looks = look(self, session, verification, used)
             positions = verification.positions
             position = positions[self._cycle % len(positions)]
-            looked.append((session.tokens()[: position + 1], len(seen) - before, verification))
+            looked.append((session.tokens()[: position + 1], len(seen) - before))
+            return looks
 
         monkeypatch.setattr(exit_choice.ExitChoice, "record", noted)
         monkeypatch.setattr(online_exit.OnlineExitDraft, "_look", watched)
@@ -210,7 +211,7 @@ class TestCost:
         told = iter(seen)
         exits = candidate_exits(LAYERS)
         compared = 0
-        for tokens, number, _ in looked:
+        for tokens, number in looked:
             with torch.inference_mode():
                 output = bench.stack.model(torch.tensor([tokens]), output_hidden_states=True)
                 states = [hidden[0, -1] for hidden in output.hidden_states]
@@ -221,6 +222,30 @@ class TestCost:
                     compared += 1
         assert compared > 20
         assert {chance for _, chance in seen} == {0.0, 1.0}
+
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.05])
+    def test_after_the_first_four_looks_take_their_share_and_no_more(self, bench, monkeypatch, share) -> None:
+        looks: list[bool] = []
+        spent: list[float] = []
+        look = online_exit.OnlineExitDraft._look
+
+        def watched(self, session, verification, used) -> bool:
+            looks.append(look(self, session, verification, used))
+            return looks[-1]
+
+        class Watched(online_exit.OnlineExitDraft):
+            def learn(self, session, verification) -> None:
+                super().learn(session, verification)
+                spent.append(verification.draft_cost + verification.verify_cost)
+
+        monkeypatch.setattr(online_exit, "_SHARE", share)
+        monkeypatch.setattr(online_exit.OnlineExitDraft, "_look", watched)
+        monkeypatch.setattr(static_exit, "OnlineExitDraft", Watched)
+        bench.run(ONLINE.replace("speculations=6", "speculations=1"), count=60, sampling=DRAWN)
+        stack = bench.stack
+        head = stack.head_product.weight_bytes * LAYERS / sum(stack.sublayer_bytes)
+        most = 4 + share * sum(spent) / head + 1
+        assert min(most - 3, len(spent) / 2) <= sum(looks) <= most
 
 
 class Counts:
