@@ -34,7 +34,7 @@ def weaken(stack: DecoderStack, after: int, factor: float) -> None:
     with torch.no_grad():
         for block in stack.blocks[after:]:
             block.output.weight.mul_(factor)
-            block.down.weight.mul_(factor)
+            block.mlp.down.weight.mul_(factor)
 
 
 def main() -> None:
@@ -75,10 +75,10 @@ def main() -> None:
         for number, problem in enumerate(problems[: options.prompts])
     ]
     worker.warm_up(requests[:1])
-    costs = worker.costs(requests[len(requests) // 2].prompt_tokens)
+    costs = worker.costs(requests[len(requests) // 2])
     records: list[SampleRecord] = []
-    for turn, request in enumerate(requests):
-        records.extend(worker.run(request, turn, frozenset(), {}))
+    for turn in worker.turns(requests):
+        records.extend(worker.run(turn, frozenset(), {}))
     records = [record for record in records if record.kind != "fidelity"]
 
     timed = comparable_in_time(pair_up(records, baseline.label, strategy.label))
@@ -98,6 +98,9 @@ def main() -> None:
     print(f"parity: {parity(records, strategy.label)}")
     print(f"measured speedup {measured[0].value:.3f}, interval {measured[0].ci95}")
     print(f"ceiling {found.speedup:.3f}, reached {found.achieved_fraction:.1%}")
+    if found.remainder is not None:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in found.remainder.model_dump().items())
+        print(f"where the rest went: {shares}")
 
 
 if __name__ == "__main__":
