@@ -20,6 +20,8 @@ _PRIOR_TRIALS = 2.0
 """Tokens that the belief before any is worth: that from half to all are taken, more where it is deeper."""
 _PROBE_EVERY = 8
 """Cycles after which a number beside the best is drafted, in turn above and below, to know its cost."""
+_IDLE_PROBE_EVERY = 32
+"""The same where drafting nothing is best: what would be accepted is seen without drafting."""
 
 
 class ExitChoice:
@@ -66,9 +68,10 @@ class ExitChoice:
         """What the next cycle does: the best, and now and then a number beside it."""
         self._cycle += 1
         exit, count = self.best(most)
-        if not self._probes or self._cycle % _PROBE_EVERY:
+        every = _PROBE_EVERY if count else _IDLE_PROBE_EVERY
+        if not self._probes or self._cycle % every:
             return exit, count
-        step = 1 if self._cycle // _PROBE_EVERY % 2 else -1
+        step = 1 if self._cycle // every % 2 else -1
         return exit, count + step if 0 <= count + step <= most else max(count - step, 0)
 
     def undecided(self, most: int) -> Collection[int]:
