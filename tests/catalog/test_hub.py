@@ -78,6 +78,7 @@ def test_what_the_hub_refuses_is_explained_in_a_line(hub, resolve, refusal, kind
     assert "\n" not in answer["text"]
 
 
+@pytest.mark.slow
 def test_the_files_of_a_gated_model_are_for_those_who_were_granted_access(hub, resolve, model_folder: Path):
     serve(hub, model_folder)
     hub.token = "granted"
@@ -88,6 +89,7 @@ def test_the_files_of_a_gated_model_are_for_those_who_were_granted_access(hub, r
     assert "path" in resolve("owner/model", hub.url, HF_TOKEN="granted")
 
 
+@pytest.mark.slow
 def test_no_network_and_offline_mode_say_what_works(resolve):
     for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
         answer = resolve("owner/model", "http://127.0.0.1:9", **environment)
@@ -101,6 +103,7 @@ def test_an_unknown_revision_is_named(hub, resolve):
     assert (answer["error"], "'v9'" in answer["text"]) == ("BadInput", True)
 
 
+@pytest.mark.slow
 def test_a_snapshot_holds_what_a_model_needs_and_serves_offline_later(hub, resolve, model_folder: Path):
     serve(hub, model_folder)
     hub.files |= {

@@ -61,6 +61,7 @@ def test_a_failed_claim_is_explained_and_has_its_exit_code(cli, faulty):
     assert "faulty says hello" not in said.out
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_stdout(cli, faulty):
     said = cli("check-strategy", "faulty", "--json")
     report = json.loads(said.out)

@@ -9,6 +9,7 @@ from support.lm_eval_itself import assert_same_answers, results_of
 TASKS = ("tiny_choice", "tiny_target", "tiny_bare", "tiny_rolling", "tiny_generate")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

@@ -67,7 +67,7 @@ def cases(draw, tokenizer):
 def test_ends_at_the_first_token_after_which_the_whole_text_holds_a_stop(kind, request, request_for):
     tokenizer = request.getfixturevalue(kind)
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     @given(cases(tokenizer))
     def check(case):
         tokens, stops, ends, limit = case

@@ -96,6 +96,7 @@ def test_a_shift_as_large_as_told_is_found_as_often_as_told(cells, tokens):
     assert (chi2.sf(statistics, cells - 1) < LEVEL).mean() == pytest.approx(POWER, abs=0.03)
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_promised():
     """At the smallest cells there are, where the approximation is worst: 64 draws at each of three spots."""
     draw = np.random.default_rng(7)

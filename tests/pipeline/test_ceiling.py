@@ -65,6 +65,7 @@ def test_a_strategy_that_does_less_work_and_nothing_else_reaches_its_ceiling(spe
         assert strategy.ceiling.achieved_fraction == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("virtual_time")
 def test_drafting_reaches_its_ceiling_too(spec_for):
     drafts = [f"self_speculative:draft=static_exit,draft.exit_layer={e},num_speculations=3" for e in (2, 3)]

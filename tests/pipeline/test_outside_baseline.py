@@ -16,6 +16,7 @@ def spec_for(spec_for):
     return partial(spec_for, dtype="float64")
 
 
+@pytest.mark.slow
 def test_everyone_is_measured_against_transformers_own_generate(spec_for):
     spec = spec_for(
         "autoregressive",

@@ -43,6 +43,7 @@ def writer(path: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_killed_writers_lose_no_finished_request_and_repeat_none(tmp_path: Path, spec: RunSpec):
     RunFolder.create(tmp_path, spec).close()
     (path,) = tmp_path.iterdir()

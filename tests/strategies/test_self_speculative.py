@@ -305,6 +305,7 @@ def test_in_batches_it_is_too(subjects: list[Subject], data: st.DataObject) -> N
     assert len(list(batch.run([partial(check, case, batch) for case in drawn]))) == len(drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_the_models_of_the_proof_do_take_drafts_and_refuse_some(subjects: list[Subject]) -> None:
     """Where none or all are taken, identity would say little."""

@@ -139,6 +139,7 @@ def test_drafts_are_partly_taken(tiny: Tiny) -> None:
     assert 0.3 < accepted / drafted < 0.9
 
 
+@pytest.mark.slow
 def test_whole_sequences_are_distributed_as_the_full_model_has_them(tiny: Tiny) -> None:
     assert p_value(tiny.drawn(EXIT.format(2), PLAIN, SEEDS), tiny.exact(PLAIN)) > FAITHFUL
 

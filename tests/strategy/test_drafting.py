@@ -297,6 +297,7 @@ class Sometimes(Told):
             yield drafted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chance", "price"), [(0.95, 0.05), (0.5, 0.2)])
 def test_adapting_takes_about_as_long_as_the_best_fixed_number(
     stack: DecoderStack, greedy: list[int], monkeypatch: pytest.MonkeyPatch, chance: float, price: float

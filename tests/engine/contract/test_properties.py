@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-MODERATE = settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+MODERATE = settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
 DEEP = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 SHAPES = ("biased", "grouped", "linear_rope", "llama3_rope", "tied")
 

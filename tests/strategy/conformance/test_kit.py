@@ -110,6 +110,7 @@ def test_cost_only_is_declared_in_the_options():
     assert Options.search_spaces() == {"fill": IntRange(1, 2)}
 
 
+@pytest.mark.slow
 def test_beside_a_real_model_the_tiny_ones_run_on_one_thread(install, imports, bench):
     """Two would wait for each other longer than they work: the kit would take minutes over a real model."""
     source = """
