@@ -21,7 +21,7 @@ from lsbench.strategy.conformance.result import Failed, NotApplicable
 from lsbench.strategy.emission import Emitted
 
 _SAMPLED = Sampling(temperature=0.8)
-_LIMITS, _FEW_LIMITS = (1, 2, 3, 5, 8, 13), (1, 3)
+_LIMITS, _FEW_LIMITS = (1, 2, 3, 5, 8), (1, 3)
 _EXACT = 1e-8
 """Largest difference of float64 logits that the order of sums explains."""
 _SAME_DEPTH = 1e-6

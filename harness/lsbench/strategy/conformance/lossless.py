@@ -12,11 +12,11 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from lsbench.engine import DecoderStack, probabilities
+from lsbench.engine import DecoderStack, DepthPlan, Session, probabilities
 from lsbench.spec import Sampling
 from lsbench.strategy import Strategy
 from lsbench.strategy.conformance.bench import Bench, Subject
-from lsbench.strategy.conformance.observation import full_logits, full_model, observe
+from lsbench.strategy.conformance.observation import full_logits, full_model, observe, observe_all
 from lsbench.strategy.conformance.result import Failed, NotApplicable
 
 _LENGTH = 4
@@ -78,10 +78,15 @@ def exact_distribution(
     stack: DecoderStack, prompt: tuple[int, ...], sampling: Sampling
 ) -> dict[tuple[int, ...], float]:
     """The probability of every sequence of ``_LENGTH`` tokens after ``prompt``, by enumeration."""
+    begins = list(product(range(stack.vocabulary_size), repeat=_LENGTH - 1))
+    ids = torch.tensor([[*prompt, *begin] for begin in begins], device=stack.device)
+    session = Session(stack, batch=len(begins), capacity=ids.shape[1])
+    logits = session.forward(ids, DepthPlan.full(stack.num_layers)).logits[:, len(prompt) - 1 :]
     known: dict[tuple[int, ...], Tensor] = {}
-    for length in range(_LENGTH):
-        for begin in product(range(stack.vocabulary_size), repeat=length):
-            known[begin] = probabilities(full_logits(stack, (*prompt, *begin))[-1], sampling)
+    for row, begin in zip(logits, begins, strict=True):
+        for length in range(_LENGTH):
+            if begin[:length] not in known:
+                known[begin[:length]] = probabilities(row[length], sampling)
     exact: dict[tuple[int, ...], float] = {}
     for sequence in product(range(stack.vocabulary_size), repeat=_LENGTH):
         chance = 1.0
@@ -118,10 +123,8 @@ def _fit(
     exact: dict[tuple[int, ...], float],
     seeds: range,
 ) -> float:
-    counts: Counter[tuple[int, ...]] = Counter()
-    for seed in seeds:
-        request = bench.request(_DRAWN_PROMPT, sampling, seed, max_new_tokens=_LENGTH)
-        counts[observe(strategy, bench.stack, request).tokens] += 1
+    requests = [bench.request(_DRAWN_PROMPT, sampling, seed, max_new_tokens=_LENGTH) for seed in seeds]
+    counts = Counter(observed.tokens for observed in observe_all(strategy, bench.stack, requests))
     return chi_square(counts, exact)
 
 

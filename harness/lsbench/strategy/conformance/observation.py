@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lsbench.engine import DecoderStack, DepthPlan, DepthPolicy, Observer, Sampler, Session, StepResult
+from lsbench.engine.batch import Batch
 from lsbench.spec import GenerateRequest, ScoreWindow
 from lsbench.strategy import Emitted, Scored, Strategy
 from lsbench.strategy.conformance.result import Failed
@@ -17,6 +19,8 @@ from lsbench.strategy.loops import decode
 
 _SLACK = 64
 """Tokens beyond the limit after which a generation that goes on is given up."""
+_TOGETHER = 50
+"""Requests that are decoded together at most."""
 _DIGITS = 9
 """Decimals of a log-probability that are compared: even float64 differs beyond, by the order of sums."""
 
@@ -74,6 +78,24 @@ def observe(
     """
     emissions = strategy.generate(session or session_for(stack, request), request)
     return collect(emissions, stack, request)
+
+
+def observe_all(
+    strategy: Strategy, stack: DecoderStack, requests: Sequence[GenerateRequest]
+) -> list[Observation]:
+    """``observe`` many requests, in the order they end; together where the strategy allows it."""
+    if not strategy.batchable:
+        return [observe(strategy, stack, request) for request in requests]
+    found: list[Observation] = []
+    for begin in range(0, len(requests), _TOGETHER):
+        batch = Batch(stack)
+
+        def member(request: GenerateRequest, batch: Batch = batch) -> Observation:
+            session = batch.session(len(request.prompt_tokens) + request.max_new_tokens)
+            return collect(strategy.generate(session, request), stack, request)
+
+        found.extend(batch.run([partial(member, each) for each in requests[begin : begin + _TOGETHER]]))
+    return found
 
 
 def collect(emissions: Iterator[Emitted], stack: DecoderStack, request: GenerateRequest) -> Observation:
