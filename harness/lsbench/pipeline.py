@@ -5,7 +5,6 @@ spec -> requests -> plan -> worker (engine, strategy) -> records -> store -> sco
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from lsbench.errors import (
 )
 from lsbench.metrics import Metrics, Status
 from lsbench.records import UNTIMED
-from lsbench.spec import GenerateRequest, RunSpec, StrategyChoice
+from lsbench.spec import RunSpec, StrategyChoice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -161,7 +160,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     tokenizer = load_tokenizer(source.path)
     view.stage("Reading tasks")
     requests = build_requests(spec, tokenizer, facts.context_length, facts.eos_token_ids)
-    data = _data_hashes(requests)
+    data = requests.data_hashes()
     if resume is not None:
         check_resumable(resume.manifest, spec, source.sha256, data)
     sandbox = _sandbox(spec, requests)
@@ -188,8 +187,8 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             view.stage("Calibrating strategies")
             worker.prepare()
             view.stage("Warming up")
-            worker.warm_up(_warmup_requests(spec, requests))
-            typical = _typical_request(requests)
+            worker.warm_up(requests.generations[: spec.warmup * spec.batch_size])
+            typical = requests.typical
             if typical is not None and not folder.manifest.costs:
                 view.stage("Measuring what a layer costs")
                 folder.update_manifest(costs=worker.costs(typical))
@@ -375,31 +374,11 @@ def _worker(
     )
 
 
-def _warmup_requests(spec: RunSpec, requests: RequestSet) -> list[GenerateRequest]:
-    generations = [request for request in requests.requests if isinstance(request, GenerateRequest)]
-    return generations[: spec.warmup * spec.batch_size]
-
-
-def _typical_request(requests: RequestSet) -> GenerateRequest | None:
-    """The one whose prompt is of median length; None when nothing is generated."""
-    generations = [request for request in requests.requests if isinstance(request, GenerateRequest)]
-    by_length = sorted(generations, key=lambda request: len(request.prompt_tokens))
-    return by_length[len(by_length) // 2] if by_length else None
-
-
 def _sandbox(spec: RunSpec, requests: RequestSet) -> Sandbox | None:
     """What will confine generated programs, tried out before the model loads; None when no task has any."""
     from lsbench.evaluation.sandbox import Sandbox
 
     return Sandbox.detect(spec.sandbox) if any(task.unsafe_code for task in requests.tasks) else None
-
-
-def _data_hashes(requests: RequestSet) -> dict[str, str]:
-    """For each task, a hash over the arguments of all its requests, in order."""
-    hashes = {task.name: hashlib.sha256() for task in requests.tasks}
-    for request in requests.requests:
-        hashes[request.task].update(request.arguments_sha256.encode())
-    return {name: digest.hexdigest() for name, digest in hashes.items()}
 
 
 def _mean_layers(record: SampleRecord) -> float | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lsbench.errors import BadInput
@@ -55,6 +57,24 @@ class RequestSet:
     tasks: tuple[TaskInfo, ...]
     notes: tuple[str, ...]
     """What a reader of the results must know: clashes, limits that were cut, repeats that do not count."""
+
+    @cached_property
+    def generations(self) -> tuple[GenerateRequest, ...]:
+        """Those that generate."""
+        return tuple(request for request in self.requests if isinstance(request, GenerateRequest))
+
+    @property
+    def typical(self) -> GenerateRequest | None:
+        """The generation whose prompt is of median length; None when nothing is generated."""
+        by_length = sorted(self.generations, key=lambda request: len(request.prompt_tokens))
+        return by_length[len(by_length) // 2] if by_length else None
+
+    def data_hashes(self) -> dict[str, str]:
+        """For each task, a SHA-256 over the arguments of all its requests, in order."""
+        hashes = {task.name: hashlib.sha256() for task in self.tasks}
+        for request in self.requests:
+            hashes[request.task].update(request.arguments_sha256.encode())
+        return {name: digest.hexdigest() for name, digest in hashes.items()}
 
 
 def build_requests(
