@@ -1,7 +1,7 @@
 import pytest
 
 from lsbench.measurement.notes import about_ceiling
-from lsbench.metrics import Ceiling
+from lsbench.metrics import Ceiling, Remainder
 
 
 @pytest.mark.parametrize(("reached", "doubted"), [(0.9, False), (1.1, False), (2.78, True)])
@@ -13,3 +13,12 @@ def test_more_than_the_work_left_out_could_give_is_doubted(reached, doubted):
 
 def test_without_a_ceiling_there_is_nothing_to_doubt():
     assert about_ceiling("hf_generate", None) == []
+
+
+@pytest.mark.parametrize(("other", "told"), [(0.02, False), (0.2, False), (0.47, True)])
+def test_time_that_no_part_explains_is_told(other, told):
+    """A machine that stands still for minutes within one strategy's sample shows nowhere else."""
+    rest = Remainder(checks=0.1, kv_fill=0.0, sampling=0.0, other=other)
+    said = about_ceiling("dynamic_exit", Ceiling(speedup=1.3, achieved_fraction=0.9 - other, remainder=rest))
+    assert bool(said) == told
+    assert not told or "47% of its time is in none of the parts" in said[0]

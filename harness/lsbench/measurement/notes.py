@@ -12,6 +12,8 @@ from lsbench.records import SampleRecord
 IMPOSSIBLE = 1.15
 """A speedup this many times its ceiling is an error of measurement; less may be one of the costs'."""
 
+_UNEXPLAINED = 0.25
+"""A share of a strategy's time beyond the parts that were worked out which calls for an explanation."""
 _OVERRUN = 0.03
 """By how much parts may exceed the whole before that is said."""
 BUSY_SHARE = 0.5
@@ -80,11 +82,18 @@ def about_failures(records: Sequence[SampleRecord], label: str) -> list[str]:
 
 
 def about_ceiling(label: str, ceiling: Ceiling | None) -> list[str]:
-    """Whether a speedup is more than the work left out could give, or its parts more than the whole."""
+    """Whether a speedup is more than the work left out could give, or its parts more or far less than all."""
     if ceiling is None:
         return []
     rest = ceiling.remainder
     if ceiling.achieved_fraction <= IMPOSSIBLE:
+        if rest is not None and rest.other > _UNEXPLAINED:
+            return [
+                f"{label}: {rest.other:.0%} of its time is in none of the parts that were measured (layers, "
+                "head, checks, KV filling, drawing). Either Python of its own takes that long, or the machine "
+                "stood still or slowed down while it ran: look at its slowest sample before believing its "
+                "speedup."
+            ]
         if rest is None or rest.other >= -_OVERRUN:
             return []
         return [
