@@ -90,9 +90,9 @@ def about_ceiling(label: str, ceiling: Ceiling | None) -> list[str]:
         if rest is not None and rest.other > _UNEXPLAINED:
             return [
                 f"{label}: {rest.other:.0%} of its time is in none of the parts that were measured (layers, "
-                "head, checks, KV filling, drawing). Either Python of its own takes that long, or the machine "
-                "stood still or slowed down while it ran: look at its slowest sample before believing its "
-                "speedup."
+                "head, checks, KV filling, drawing). Either Python of its own takes that long, or the "
+                "machine stood still or slowed down while it ran: look at its slowest sample before "
+                "believing its speedup."
             ]
         if rest is None or rest.other >= -_OVERRUN:
             return []
