@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lsbench.catalog import list_models
+from support.models import random_llama
 
 LAYERS = {
     "facebook/layerskip-llama2-7B": 32,
@@ -70,28 +71,22 @@ for line in sys.stdin:
 @pytest.fixture(scope="module")
 def tiny_checkpoints(tmp_path_factory, tiny_tokenizer) -> dict[str, dict[str, bytes]]:
     """A random Llama of its own, as deep as the real one, behind each id."""
-    import torch
     from safetensors.torch import save_file
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     files: dict[str, dict[str, bytes]] = {}
     for seed, (name, layers) in enumerate(LAYERS.items()):
-        config = LlamaConfig(
+        model = random_llama(
+            seed,
             vocab_size=350,
             hidden_size=16,
             intermediate_size=32,
             num_hidden_layers=layers,
-            num_attention_heads=4,
-            num_key_value_heads=2,
             max_position_embeddings=64,
             initializer_range=0.4,
             architectures=["LlamaForCausalLM"],
         )
         folder: Path = tmp_path_factory.mktemp("layerskip")
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = LlamaForCausalLM(config)
-        config.save_pretrained(folder)
+        model.config.save_pretrained(folder)
         save_file(model.state_dict(), folder / "model.safetensors", {"format": "pt"})
         tiny_tokenizer.save_pretrained(folder)
         files[name] = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -96,16 +96,10 @@ class Step:
             entering = self.hidden if checked else None
             party = self._gather(2 * layer)
             if party is not None:
-                before = self._enter(party)
                 self._attention(layer, party)
-                if self._observed:
-                    self._tell(2 * layer, party, before)
             party = self._gather(2 * layer + 1)
             if party is not None:
-                before = self._enter(party)
                 self._mlp(layer, party)
-                if self._observed:
-                    self._tell(2 * layer + 1, party, before)
             if entering is not None:
                 self._check(layer + 1, entering)
         self._finish()
@@ -125,7 +119,8 @@ class Step:
                 if riders:
                     lane.riders = self._by_position([*lane.riders, *riders])
                     self._changes += 1
-            lane.tally.older_rows += len(lane.riders)
+            if lane.riders:
+                lane.tally.older_rows += len(lane.riders)
         key = (self._changes, *[lane.runs[index] for lane in self.lanes])
         if key not in self._parties:
             members = [(lane, self._rows_of(lane, index)) for lane in self.lanes if lane.runs[index]]
@@ -262,25 +257,27 @@ class Step:
             if part.lane.inexact[layer]:
                 self._lose_exactness(layer, part, entering)
         attended = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        self._advance(block.finish_attention(hidden, attended))
+        self._advance(2 * layer, party, block.finish_attention(hidden, attended))
 
     def _mlp(self, layer: int, party: Party) -> None:
         block = self.stack.blocks[layer]
         if not block.parallel:
-            self._advance(block.run_mlp(self._enter(party)))
+            self._advance(2 * layer + 1, party, block.run_mlp(self._enter(party)))
             return
         entering = self._entered(layer)
         entering = entering if party.chosen is None else entering[party.chosen]
-        self._advance(block.run_mlp(self._enter(party), entering))
+        self._advance(2 * layer + 1, party, block.run_mlp(self._enter(party), entering))
 
     def _entered(self, layer: int) -> Tensor:
         """[N, D] what entered ``layer``, whose attention may have run."""
         last, hidden = self._entering
         return hidden if last == layer else self.hidden
 
-    def _advance(self, hidden: Tensor) -> None:
-        """The running rows have come to ``hidden`` [n, D]."""
-        self._moving = hidden
+    def _advance(self, index: int, party: Party, hidden: Tensor) -> None:
+        """The running rows have come to ``hidden`` [n, D] by sub-layer ``index``."""
+        before, self._moving = self._moving, hidden
+        if self._observed:
+            self._tell(index, party, before)
 
     def _attend(self, layer: int, part: Part, queries: Tensor) -> Tensor:
         block = self.stack.blocks[layer]

@@ -69,7 +69,7 @@ def session_for(stack: DecoderStack, request: GenerateRequest) -> WatchedSession
 
 
 def observe(
-    strategy: Strategy, stack: DecoderStack, request: GenerateRequest, session: WatchedSession | None = None
+    strategy: Strategy, stack: DecoderStack, request: GenerateRequest, session: Session | None = None
 ) -> Observation:
     """Generate as ``lsbench run`` does: until a stop id comes out, or the strategy ends.
 
@@ -92,7 +92,7 @@ def observe_all(
 
         def member(request: GenerateRequest, batch: Batch = batch) -> Observation:
             session = batch.session(len(request.prompt_tokens) + request.max_new_tokens)
-            return collect(strategy.generate(session, request), stack, request)
+            return observe(strategy, stack, request, session)
 
         found.extend(batch.run([partial(member, each) for each in requests[begin : begin + _TOGETHER]]))
     return found

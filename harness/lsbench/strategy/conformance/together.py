@@ -6,7 +6,7 @@ from lsbench.engine import Session
 from lsbench.engine.batch import Batch
 from lsbench.spec import GenerateRequest, Sampling
 from lsbench.strategy.conformance.bench import Bench, Subject
-from lsbench.strategy.conformance.observation import Observation, collect, observe
+from lsbench.strategy.conformance.observation import Observation, observe
 from lsbench.strategy.conformance.result import Failed, NotApplicable
 
 _SAMPLED = Sampling(temperature=0.9, top_p=0.95)
@@ -35,7 +35,7 @@ def _together(subject: Subject, bench: Bench) -> str:
 
     def member(place: int, request: GenerateRequest) -> tuple[int, Observation, Session]:
         session = together.session(len(request.prompt_tokens) + request.max_new_tokens)
-        return place, collect(strategy.generate(session, request), bench.stack, request), session
+        return place, observe(strategy, bench.stack, request, session), session
 
     members = [lambda p=place, r=request: member(p, r) for place, request in enumerate(requests)]
     for place, observed, session in together.run(members):
