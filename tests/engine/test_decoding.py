@@ -48,6 +48,7 @@ def test_full_depth_reached_any_other_way_is_generate_too(each_tiny, prompt):
     assert _decoded(each_tiny, prompt, NeverStops()) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", ["recompute", "propagate", "mask"])
 @pytest.mark.parametrize("width", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_draft_and_verify_is_generate(each_tiny, fill, width):

@@ -20,6 +20,7 @@ def of_the_baseline(outcome):
     return [r for r in outcome.folder.records() if r.label == "autoregressive" and r.kind != "fidelity"]
 
 
+@pytest.mark.slow
 def test_texts_and_log_likelihoods_equal_those_of_lm_evals_own_model(whole, monkeypatch):
     assert_same_answers(of_the_baseline(whole), lm_eval_of_its_own(whole.folder.manifest.spec, monkeypatch))
 

@@ -231,6 +231,7 @@ def test_the_hard_scenarios_catch(fault, tiny, contract, monkeypatch):
         check_all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - RARELY_MATTERS))
 def test_random_scenarios_catch(fault, tiny, contract, monkeypatch):
     model = tiny("grouped")
