@@ -195,6 +195,10 @@ class Ceiling(_Model):
     achieved_fraction: float
     remainder: Remainder | None = None
     """None where the costs of these parts were not measured."""
+    bandwidth_fraction: float | None = None
+    """The share of what memory allows that the ceiling itself stands for: the bytes of weights that a cycle
+    reads ÷ the machine's bandwidth ÷ the cycle's measured costs. None where bandwidth was not measured, as
+    for a model so small that caches hold it."""
 
 
 class Memory(_Model):
@@ -217,6 +221,10 @@ class BaselineMetrics(_Model):
     """Relative difference of TPOT between the two halves of the baseline's requests (odd and even);
     above 0.05 the machine was too noisy for small differences. None with fewer than 4 requests."""
     memory: Memory | None
+    bandwidth_fraction: float | None = None
+    """The share of what memory allows at which its step of one token runs: all weights that it reads ÷ the
+    machine's bandwidth ÷ the step's measured costs. None where that was not measured, of a baseline that is
+    not the engine's own, and of batches."""
 
 
 class StrategyMetrics(_Model):

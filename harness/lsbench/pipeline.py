@@ -191,7 +191,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             typical = requests.typical
             if typical is not None and not folder.manifest.costs:
                 view.stage("Measuring what a layer costs")
-                folder.update_manifest(costs=worker.costs(typical))
+                folder.update_manifest(costs=worker.costs(typical), bandwidth=worker.bandwidth())
             _execute(spec, folder, worker, requests, contenders, view)
             return conclude(folder, tokenizer, sandbox, view)
         except KeyboardInterrupt as error:

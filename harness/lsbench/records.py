@@ -42,6 +42,22 @@ class StepCost(BaseModel):
     """Keys and values of one position at one layer, projected from a hidden state that passes by."""
     draw_s: float | None = None
     """Drawing a token as the run samples, beyond choosing the likeliest; 0 in a greedy run."""
+    layer_bytes: float | None = None
+    """Bytes of weights that a token reads in one layer, the mean of all; None in folders of before."""
+    head_bytes: int | None = None
+    """Bytes of weights that the output head reads; likewise."""
+
+
+class Bandwidth(BaseModel):
+    """How fast a machine moves memory, at the best that was seen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes_per_second: float
+    reader: str
+    """Which way of reading was the fastest."""
+    threads: int | None
+    """Threads that read; None where a device read its own memory."""
 
 
 class RecordKey(NamedTuple):

@@ -3,9 +3,9 @@
 Importing this is cheap: what fetches, unpacks or hashes loads when it is called.
 """
 
-from lsbench.catalog.data import prepare_data
+from lsbench.catalog.data import prepare_data, prepared_data
 from lsbench.catalog.entries import ModelEntry, list_models
-from lsbench.catalog.models import ModelSource, resolve_model
+from lsbench.catalog.models import ModelSource, prepared_model, resolve_model
 from lsbench.catalog.names import check_model_name
 from lsbench.catalog.progress import Progress
 
@@ -16,5 +16,7 @@ __all__ = [
     "check_model_name",
     "list_models",
     "prepare_data",
+    "prepared_data",
+    "prepared_model",
     "resolve_model",
 ]

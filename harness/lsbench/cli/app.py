@@ -9,6 +9,7 @@ import typer
 
 import lsbench
 from lsbench.cli.check_strategy import check_strategy
+from lsbench.cli.doctor import doctor
 from lsbench.cli.listing import ls
 from lsbench.cli.report import report
 from lsbench.cli.run import run
@@ -40,10 +41,11 @@ def _root(
 app.command()(run)
 app.command()(report)
 app.command("check-strategy")(check_strategy)
+app.command()(doctor)
 app.add_typer(ls, name="ls")
 
-_COMMANDS = ("run", "report", "check-strategy", "ls", "strategies", "tasks", "models", "runs")
-_KNOWN = "Known: run, report, check-strategy, ls"
+_COMMANDS = ("run", "report", "check-strategy", "doctor", "ls", "strategies", "tasks", "models", "runs")
+_KNOWN = "Known: run, report, check-strategy, doctor, ls"
 
 
 def explain(error: Exception) -> str:

@@ -2,8 +2,7 @@
 
 A step is timed whole under four plans: every layer, the attention sub-layers alone, the MLPs alone, and none.
 Their differences are what the layers add, with everything that running them entails, and nothing is timed
-inside a step, where a device's queue would have to be waited for. Of several times the shortest counts: what
-other work on the machine adds falls on one part and not on another.
+inside a step, where a device's queue would have to be waited for.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch
 
 from lsbench.engine import DepthPlan, ExitView, Sampler, Session
 from lsbench.engine.clock import Clock
+from lsbench.execution.rounds import shortest
 from lsbench.records import StepCost
 from lsbench.spec import Sampling
 
@@ -29,9 +29,7 @@ DRAFTING_WIDTHS = (1, 2, 3, 5, 9, 17)
 _TIMES = 4
 """How often a part that is over in microseconds is run for each reading of the clock."""
 _BUDGET_S = 1.0
-"""For each width, as long as everything has run ``_FEWEST_ROUNDS`` times."""
-_FEWEST_ROUNDS = 3
-_MOST_ROUNDS = 40
+"""For each width."""
 
 Part = tuple[int, str]
 """A width, and what is timed there."""
@@ -50,37 +48,51 @@ def measure_costs(
             filling and drawing are timed too.
         sampling: how the run draws tokens; None is greedy.
     """
-    held = prompt[: max(1, stack.context_length - max(widths))]
-    session = Session(stack, capacity=len(held) + max(widths))
-    session.prefill(torch.tensor([held], dtype=torch.int64, device=stack.device))
+    session = session_after(stack, prompt, max(widths))
     parts: dict[Part, Callable[[], object]] = {}
     for width in widths:
-        parts |= {(width, name): run for name, run in _parts(session, held[-1], width).items()}
+        parts |= {(width, name): run for name, run in _parts(session, width).items()}
         if width == 1:
             extras = _extras(session, sampling or Sampling())
             parts |= {(width, name): run for name, run in extras.items()}
-    seconds = _shortest(session, parts, _BUDGET_S * len(widths))
+    length = session.lengths[0]
+    seconds = shortest(parts, Clock(stack.device), _BUDGET_S * len(widths), lambda: session.truncate(length))
     return tuple(
         _cost({name: seconds[at, name] for at, name in parts if at == width}, width, session)
         for width in widths
     )
 
 
-def _parts(session: Session, token: int, width: int) -> dict[str, Callable[[], object]]:
+def session_after(stack: DecoderStack, prompt: Sequence[int], room: int) -> Session:
+    """A session that holds ``prompt``, shortened where ``room`` further positions would not fit."""
+    held = prompt[: max(1, stack.context_length - room)]
+    session = Session(stack, capacity=len(held) + room)
+    session.prefill(torch.tensor([held], dtype=torch.int64, device=stack.device))
+    return session
+
+
+def step_of(
+    session: Session, width: int, attention: bool = True, mlp: bool = True
+) -> Callable[[], list[list[int]]]:
+    """A whole step of ``width`` tokens that runs these sub-layers of all layers, and chooses the likeliest
+    next ones; it leaves the tokens in the session."""
+    ids = torch.tensor([[session.tokens()[-1]] * width], dtype=torch.int64, device=session.stack.device)
+    plan = DepthPlan((attention, mlp) * session.num_layers, "mask")
+    return lambda: session.forward(ids, plan).logits.argmax(-1).tolist()
+
+
+def _parts(session: Session, width: int) -> dict[str, Callable[[], object]]:
     stack = session.stack
-    ids = torch.tensor([[token] * width], dtype=torch.int64, device=stack.device)
-    hidden = stack.embed(ids[0])
-
-    def step(attention: bool, mlp: bool) -> Callable[[], object]:
-        plan = DepthPlan((attention, mlp) * session.num_layers, "mask")
-        return lambda: session.forward(ids, plan).logits.argmax(-1).tolist()
-
+    hidden = stack.embed(torch.tensor([session.tokens()[-1]] * width, device=stack.device))
     parts: dict[str, Callable[[], object]] = {
-        "full": step(True, True),
-        "none": step(False, False),
+        "full": step_of(session, width),
+        "none": step_of(session, width, attention=False, mlp=False),
         "head": torch.inference_mode()(lambda: stack.head(hidden)),
     }
-    return parts | ({"attention": step(True, False), "mlp": step(False, True)} if width == 1 else {})
+    if width == 1:
+        parts |= {"attention": step_of(session, width, mlp=False)}
+        parts |= {"mlp": step_of(session, width, attention=False)}
+    return parts
 
 
 def _extras(session: Session, sampling: Sampling) -> dict[str, Callable[[], object]]:
@@ -135,6 +147,8 @@ def _cost(seconds: dict[str, float], width: int, session: Session) -> StepCost:
         mlp_s=mlp,
         head_s=head,
         fixed_s=none - head,
+        layer_bytes=sum(session.stack.sublayer_bytes) / session.num_layers,
+        head_bytes=session.stack.head_product.weight_bytes,
         check_s=_once(seconds, "check"),
         fill_s=_once(seconds, "fill"),
         draw_s=None if "draw" not in seconds else max(0.0, seconds["draw"] - seconds["likeliest"]) / _TIMES,
@@ -143,24 +157,3 @@ def _cost(seconds: dict[str, float], width: int, session: Session) -> StepCost:
 
 def _once(seconds: dict[str, float], part: str) -> float | None:
     return seconds[part] / _TIMES if part in seconds else None
-
-
-def _shortest(
-    session: Session, parts: dict[Part, Callable[[], object]], budget_s: float
-) -> dict[Part, float]:
-    """Seconds of each part at its fastest, run in turns so that every part meets the same machine."""
-    clock, held = Clock(session.stack.device), session.lengths[0]
-    taken: dict[Part, list[int]] = {part: [] for part in parts}
-    spent = 0
-    for round_number in range(_MOST_ROUNDS + 1):
-        for part, run in parts.items():
-            begin = clock.now_ns()
-            run()
-            end = clock.now_ns()
-            session.truncate(held)
-            if round_number:  # the first warms up
-                taken[part].append(end - begin)
-                spent += end - begin
-        if round_number >= _FEWEST_ROUNDS and spent >= budget_s * 1e9:
-            break
-    return {part: min(times) / 1e9 for part, times in taken.items()}

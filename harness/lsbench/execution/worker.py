@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Literal
 from lsbench.engine import Sampler, Session
 from lsbench.engine.batch import Batch
 from lsbench.errors import BadInput, LsbenchError
+from lsbench.execution.bandwidth import bandwidth_behind
 from lsbench.execution.certificate import Certifier, Look
 from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, RIDING_WIDTHS, measure_costs
 from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.recheck import Comparison, compare
 from lsbench.execution.turns import Turn, turns
-from lsbench.records import SCHEMA, RecordKey, SampleRecord, StepCost
+from lsbench.records import SCHEMA, Bandwidth, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
 from lsbench.strategy import Preparation, Scored, Strategy
 from lsbench.strategy.calibration import CALIBRATION_TEXTS
@@ -120,6 +121,10 @@ class Worker:
         alone = RIDING_WIDTHS if self._rides else DECODING_WIDTHS
         widths = alone if self._drafts is False else DRAFTING_WIDTHS
         return measure_costs(self._stack, typical.prompt_tokens, widths, typical.sampling)
+
+    def bandwidth(self) -> Bandwidth | None:
+        """What memory gives here; None for a model that caches hold."""
+        return bandwidth_behind(self._stack)
 
     def remember(self, record: SampleRecord) -> None:
         """Take an output that is looked at later, or a look, from an earlier process of the run too."""

@@ -4,6 +4,8 @@ From the measured costs of a layer, the head and the rest of a step, and from wh
 deep tokens went, how many were drafted and accepted. Confidence checks, filling the KV cache, drawing drafts
 and Python come on top in reality: they are what ``achieved_fraction`` lacks to 1. How much of it each of them
 took (``remainder``) comes from how often the run did it and what it costs once; Python is what is left.
+
+The costs themselves have a bound: weights are read once a step, and memory gives so many bytes a second.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ def ceiling(
     costs: Sequence[StepCost],
     num_layers: int,
     speedup: float | None,
+    bytes_per_second: float | None = None,
 ) -> Ceiling | None:
     """The best speedup possible, and how much of it was reached.
 
@@ -50,6 +53,7 @@ def ceiling(
         costs: of this machine, by width.
         num_layers: L.
         speedup: measured.
+        bytes_per_second: memory bandwidth, where it was measured.
 
     Returns:
         None where nothing was measured, where the strategy cannot tell what it ran, where the baseline
@@ -66,15 +70,37 @@ def ceiling(
     seconds = cycle_seconds(work, costs)
     if seconds <= 0:
         return None
-    one = Work(tokens=1, drafted=0, draft_layers=0, resumed_layers=0, layers=num_layers)
-    best = work.tokens * cycle_seconds(one, costs) / seconds
+    best = work.tokens * cycle_seconds(_plain(num_layers), costs) / seconds
     if best <= 0:
         return None
     return Ceiling(
         speedup=best,
         achieved_fraction=speedup / best,
         remainder=remainder(records, costs, work, speedup / best),
+        bandwidth_fraction=_of_what_memory_allows(work, costs, bytes_per_second),
     )
+
+
+def bandwidth_fraction(
+    baseline: Sequence[SampleRecord],
+    costs: Sequence[StepCost],
+    num_layers: int,
+    bytes_per_second: float | None,
+) -> float | None:
+    """The share of what memory allows at which the baseline's step runs.
+
+    Args:
+        baseline: its generations.
+        costs: of this machine, by width.
+        num_layers: L.
+        bytes_per_second: memory bandwidth.
+
+    Returns:
+        None where costs or bandwidth were not measured, or the baseline's steps are not those of the costs.
+    """
+    if not _ran_everything(baseline, num_layers) or any(record.batch is not None for record in baseline):
+        return None
+    return _of_what_memory_allows(_plain(num_layers), costs, bytes_per_second)
 
 
 def work_of(records: Sequence[SampleRecord], num_layers: int) -> Work | None:
@@ -159,6 +185,30 @@ def cycle_seconds(work: Work, costs: Sequence[StepCost]) -> float:
     if work.draft_layers > 0:
         seconds += work.drafted * (alone.fixed_s + work.draft_layers * alone.layer_s + alone.head_s)
     return seconds
+
+
+def cycle_bytes(work: Work, layer_bytes: float, head_bytes: float) -> float:
+    """Bytes of weights that a cycle reads: each draft step its layers and the head, the deciding step all."""
+    read = work.layers * layer_bytes + head_bytes
+    if work.draft_layers > 0:
+        read += work.drafted * (work.draft_layers * layer_bytes + head_bytes)
+    return read
+
+
+def _of_what_memory_allows(
+    work: Work, costs: Sequence[StepCost], bytes_per_second: float | None
+) -> float | None:
+    known = next((cost for cost in costs if cost.layer_bytes is not None), None)
+    if not bytes_per_second or known is None or known.layer_bytes is None or known.head_bytes is None:
+        return None
+    seconds = cycle_seconds(work, costs)
+    read = cycle_bytes(work, known.layer_bytes, known.head_bytes)
+    return read / bytes_per_second / seconds if seconds > 0 else None
+
+
+def _plain(num_layers: int) -> Work:
+    """A step of full depth, for one token."""
+    return Work(tokens=1, drafted=0, draft_layers=0, resumed_layers=0, layers=num_layers)
 
 
 @dataclass(frozen=True)

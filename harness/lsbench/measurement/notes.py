@@ -81,6 +81,16 @@ def about_failures(records: Sequence[SampleRecord], label: str) -> list[str]:
     return [f"{label}: {len(failed)} of {_count(len(records), 'request')} failed, the first with: {first}"]
 
 
+def about_bandwidth(fraction: float | None) -> list[str]:
+    """Whether steps ran faster than memory was found to allow."""
+    if fraction is None or fraction <= IMPOSSIBLE:
+        return []
+    return [
+        f"The baseline's step reads its weights at {fraction:.0%} of the memory bandwidth that was measured, "
+        "so that was measured too low (other work on the machine, or a cache that holds the weights)."
+    ]
+
+
 def about_ceiling(label: str, ceiling: Ceiling | None) -> list[str]:
     """Whether a speedup is more than the work left out could give, or its parts more or far less than all."""
     if ceiling is None:

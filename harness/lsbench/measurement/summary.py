@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lsbench.measurement import notes
-from lsbench.measurement.ceiling import ceiling
+from lsbench.measurement.ceiling import bandwidth_fraction, ceiling
 from lsbench.measurement.certificate import about_certificate, certificates
 from lsbench.measurement.depth import depth, memory, speculation
 from lsbench.measurement.fidelity import fidelity
@@ -50,6 +50,8 @@ class RunContext:
     """What the run noted; repeated first."""
     costs: tuple[StepCost, ...] = ()
     """What the parts of a step cost where it ran, by width."""
+    bytes_per_second: float | None = None
+    """Memory bandwidth there; None where it was not measured."""
 
 
 def context_of(manifest: Manifest) -> RunContext:
@@ -70,6 +72,7 @@ def context_of(manifest: Manifest) -> RunContext:
         cores=manifest.hardware.cores,
         notes=manifest.notes,
         costs=manifest.costs,
+        bytes_per_second=manifest.bandwidth.bytes_per_second if manifest.bandwidth else None,
     )
 
 
@@ -101,8 +104,12 @@ def summarise(
         tasks={task: dict(scores.metrics) for task, scores in baseline_scores.items()},
         noise=noise(written),
         memory=memory(ours),
+        bandwidth_fraction=bandwidth_fraction(
+            written, context.costs, context.model.num_layers, context.bytes_per_second
+        ),
     )
     said = [*context.notes, *notes.about_machine(baseline.noise, context.load_average, context.cores)]
+    said += notes.about_bandwidth(baseline.bandwidth_fraction)
     said += notes.about_batches(written)
     said += notes.about_failures(ours, context.baseline)
     strategies: list[StrategyMetrics] = []
@@ -174,6 +181,7 @@ def _strategy(
             context.costs,
             context.model.num_layers,
             measured,
+            context.bytes_per_second,
         ),
         memory=memory(ours),
     )

@@ -122,6 +122,9 @@ def _speed(metrics: Metrics) -> tuple[Row, ...]:
          figures.NONE, _ceiling),
         ("where the rest went", "of its time: looking whether to stop, filling keys and values left out, "
          "drawing drafts, and what is left: Python and what was not measured", figures.NONE, _remainder),
+        ("of what memory allows", "weights that its steps read ÷ memory bandwidth ÷ the measured costs of "
+         "these steps, so 100% is a step that takes no longer than reading its weights",
+         figures.share(base.bandwidth_fraction), _of_memory),
         ("tokens generated", "in all timed samples",
          f"{base.generated_tokens:,}" if generated else figures.NONE,
          lambda s: _cell(f"{s.speed.generated_tokens:,}") if s.speed else _NONE),
@@ -173,6 +176,10 @@ def _ceiling(strategy: StrategyMetrics) -> Cell:
     if ceiling is None:
         return _NONE
     return _cell(f"{figures.ratio(ceiling.speedup)}, {figures.share(ceiling.achieved_fraction)} reached")
+
+
+def _of_memory(strategy: StrategyMetrics) -> Cell:
+    return _cell(figures.share(strategy.ceiling.bandwidth_fraction)) if strategy.ceiling else _NONE
 
 
 def _remainder(strategy: StrategyMetrics) -> Cell:

@@ -71,6 +71,11 @@ def size(count: int | None) -> str:
     return f"{significant(value)} GiB"
 
 
+def rate(bytes_per_second: float | None) -> str:
+    """A bandwidth in gigabytes (10^9 bytes) a second."""
+    return NONE if bytes_per_second is None else f"{significant(bytes_per_second / 1e9)} GB/s"
+
+
 def decimals_for(*values: float) -> int:
     """How many decimals a task metric deserves: 3 below 10, 2 below 100, 1 above."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from lsbench.errors import BadInput, DamagedResults
 from lsbench.metrics import ModelInfo, Status
-from lsbench.records import StepCost
+from lsbench.records import Bandwidth, StepCost
 from lsbench.spec import Frozen, RunSpec
 from lsbench.store.machine import GitState, Hardware
 
@@ -61,6 +61,8 @@ class Manifest(Frozen):
     git: GitState | None = None
     costs: tuple[StepCost, ...] = ()
     """What the parts of a step cost, by width; empty when nothing was generated."""
+    bandwidth: Bandwidth | None = None
+    """Of memory, measured with the costs; None too where caches hold the model."""
     sandbox: str | None = None
     """What confined generated code; None when none was run."""
     notes: tuple[str, ...] = ()
