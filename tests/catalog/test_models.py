@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lsbench.catalog import ModelSource, resolve_model
+from lsbench.catalog import ModelSource, prepared_model, resolve_model
 from lsbench.catalog.cache import is_intact
 from lsbench.catalog.fingerprint import sha256_of
 from lsbench.catalog.gguf_conversion import RECIPE, STEPS
@@ -70,6 +70,12 @@ def test_unreachable_index_and_empty_cache_say_what_to_do():
         resolve_model(DEFAULT_MODEL)
 
 
+def test_what_does_not_stand_ready_is_not_fetched(fresh_cache: Path, model_folder: Path):
+    assert prepared_model(DEFAULT_MODEL) is None
+    assert prepared_model(str(model_folder)) is None
+    assert not fresh_cache.exists()
+
+
 @pytest.mark.slow
 def test_a_gguf_file_is_unpacked_once_by_its_content(
     fresh_cache: Path, tiny_gguf: Path, tmp_path: Path, told
@@ -110,6 +116,7 @@ def test_the_embedded_model_is_found_again_at_once(embedded: ModelSource, told):
     again = resolve_model(DEFAULT_MODEL, progress=told)
     assert time.monotonic() - started < 0.2
     assert again == embedded
+    assert prepared_model(DEFAULT_MODEL) == embedded.path
     assert told.updates == []
     assert is_intact(embedded.path, RECIPE, thorough=True)
     assert not list(embedded.path.glob("*.gguf"))

@@ -233,7 +233,8 @@ HEAVY = "torch transformers lm_eval ray deepspeed scipy numpy datasets pandas hy
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["ls", "--help"], ["--version"], ["rn"]]
+    "arguments",
+    [["--help"], ["run", "--help"], ["ls", "--help"], ["doctor", "--help"], ["--version"], ["rn"]],
 )
 def test_help_imports_nothing_heavy(arguments):
     program = (

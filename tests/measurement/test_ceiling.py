@@ -1,7 +1,15 @@
 import pytest
 
-from lsbench.measurement.ceiling import Work, ceiling, cost_at, cycle_seconds, work_of
-from lsbench.measurement.notes import about_ceiling
+from lsbench.measurement.ceiling import (
+    Work,
+    bandwidth_fraction,
+    ceiling,
+    cost_at,
+    cycle_bytes,
+    cycle_seconds,
+    work_of,
+)
+from lsbench.measurement.notes import about_bandwidth, about_ceiling
 from lsbench.records import StepCost
 
 L = 10
@@ -170,3 +178,48 @@ def test_shares_that_make_more_than_the_whole_are_said_to(besides, baseline):
     assert not any("make" in said for said in about_ceiling(LABEL, few))
     (said,) = about_ceiling(LABEL, many)
     assert f"make {1 - many.remainder.other:.0%} of it" in said
+
+
+# -- what memory allows -------------------------------------------------------------------------------------
+
+READING = [cost.model_copy(update={"layer_bytes": 30.0, "head_bytes": 100}) for cost in COSTS]
+
+
+def test_the_baselines_step_against_reading_all_weights(baseline):
+    # Ten layers and the head: 400 bytes, 40 seconds at 10 a second; the step takes TOKEN_S.
+    assert bandwidth_fraction(baseline, READING, L, 40.0) == pytest.approx(10 / TOKEN_S)
+    assert bandwidth_fraction(baseline, READING, L, None) is None
+    assert bandwidth_fraction(baseline, COSTS, L, 40.0) is None
+    assert bandwidth_fraction(baseline, (), L, 40.0) is None
+
+
+def test_steps_that_the_costs_are_not_of_have_no_share(make_record):
+    outside = [make_record("hf_generate", 0, layers_run=None)]
+    assert bandwidth_fraction(outside, READING, L, 40.0) is None
+    together = [make_record("autoregressive", 0, layers_run=(10.0,) * 4, batch=0, batch_size=2)]
+    assert bandwidth_fraction(together, READING, L, 40.0) is None
+
+
+def test_a_ceiling_of_fewer_layers_reads_their_weights_alone(make_record, baseline):
+    record = make_record(LABEL, 0, layers_run=(10.0, 4.0, 4.0, 4.0))
+    found = ceiling([record], baseline, READING, L, 1.5, 40.0)
+    assert found.bandwidth_fraction == pytest.approx((4 * 30 + 100) / 40 / (4 * 2.0 + 5.0 + 1.0))
+    assert ceiling([record], baseline, READING, L, 1.5).bandwidth_fraction is None
+    assert ceiling([record], baseline, COSTS, L, 1.5, 40.0).bandwidth_fraction is None
+
+
+def test_verifying_reads_every_weight_once_however_many_tokens(drafting, baseline):
+    work = work_of([drafting()], L)
+    read = 4 * (6 * 30 + 100) + 10 * 30 + 100
+    assert cycle_bytes(work, 30.0, 100) == read
+    found = ceiling([drafting()], baseline, READING, L, 1.0, 40.0)
+    assert found.bandwidth_fraction == pytest.approx(read / 40 / cycle_seconds(work, READING))
+    lookup = work_of([drafting(draft_layers=0.0, verify_layers=100.0)], L)
+    assert cycle_bytes(lookup, 30.0, 100) == 10 * 30 + 100
+
+
+@pytest.mark.parametrize(("fraction", "told"), [(None, False), (0.6, False), (1.1, False), (1.3, True)])
+def test_steps_faster_than_memory_are_doubted(fraction, told):
+    said = about_bandwidth(fraction)
+    assert len(said) == told
+    assert not told or "130%" in said[0]

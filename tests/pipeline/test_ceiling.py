@@ -9,6 +9,7 @@ from lsbench import pipeline
 from lsbench.engine.block import Block
 from lsbench.engine.clock import Clock
 from lsbench.engine.stack import DecoderStack
+from lsbench.records import Bandwidth
 from lsbench.report.live import LiveView
 from lsbench.store.run_folder import RunFolder
 from support.runs import go
@@ -137,6 +138,8 @@ def test_costs_are_measured_once_a_run_and_scoring_again_reads_them(spec_for):
     (cost,) = manifest["costs"]
     assert cost["width"] == 1
     assert cost["context"] > 1
+    assert manifest["bandwidth"] is None  # caches hold so small a model
+    assert outcome.metrics.baseline.bandwidth_fraction is None
     found = outcome.metrics.strategies[0].ceiling
     assert found.speedup > 1
     again = pipeline.rescore(RunFolder.open(outcome.folder.path), LiveView(quiet=True))
@@ -144,8 +147,28 @@ def test_costs_are_measured_once_a_run_and_scoring_again_reads_them(spec_for):
     resumed = go(spec, RunFolder.open(outcome.folder.path))
     assert resumed.folder.manifest.costs == outcome.folder.manifest.costs
     assert resumed.metrics.strategies[0].ceiling == found
-    assert "best speedup possible" in (outcome.folder.path / "report.md").read_text()
+    report = (outcome.folder.path / "report.md").read_text()
+    assert "best speedup possible" in report
+    assert "of what memory allows" not in report
     assert "best speedup possible" in (outcome.folder.path / "report.html").read_text()
+
+
+def test_what_memory_allows_is_measured_with_the_costs_and_shown(spec_for, monkeypatch):
+    gives = Bandwidth(bytes_per_second=2e9, reader="sum", threads=1)
+    monkeypatch.setattr("lsbench.execution.worker.bandwidth_behind", lambda stack: gives)
+    outcome = go(spec_for("static_exit:exit_layer=2", tasks=("tiny_generate",), limit=2))
+    (cost,) = outcome.folder.manifest.costs
+    assert outcome.folder.manifest.bandwidth == gives
+    step_s = L * cost.layer_s + cost.head_s + cost.fixed_s
+    share = (L * cost.layer_bytes + cost.head_bytes) / 2e9 / step_s
+    assert outcome.metrics.baseline.bandwidth_fraction == pytest.approx(share)
+    assert outcome.metrics.strategies[0].ceiling.bandwidth_fraction > 0
+    for name in ("report.md", "report.html"):
+        report = (outcome.folder.path / name).read_text()
+        assert "of what memory allows" in report
+        assert "2.00 GB/s" in report
+    again = pipeline.rescore(RunFolder.open(outcome.folder.path), LiveView(quiet=True))
+    assert again.metrics.baseline == outcome.metrics.baseline
 
 
 def test_without_generation_nothing_is_measured(spec_for):

@@ -84,3 +84,9 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign():
 )
 def test_durations(seconds, text):
     assert figures.duration(seconds) == text
+
+
+def test_bandwidths_are_decimal():
+    assert figures.rate(34.41e9) == "34.4 GB/s"
+    assert figures.rate(3.35e12) == "3,350 GB/s"
+    assert figures.rate(None) == figures.NONE

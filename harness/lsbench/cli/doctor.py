@@ -68,7 +68,9 @@ def doctor(
         findings = show_checklist(console, examine())
     missing = any(finding.status == "missing" for finding in findings)
     measured = None
-    if roofline and not missing:
+    if roofline and missing:
+        console.print("The roofline was not measured: first what is missing.")
+    elif roofline:
         measured = _measured(model, dtypes, device, threads)
         show_roofline(console, measured)
     if json_:

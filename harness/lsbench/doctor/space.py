@@ -56,7 +56,7 @@ def disk() -> Finding:
 
     folder = cache_folder()
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
+    free, writable = shutil.disk_usage(there).free, there.is_dir() and os.access(there, os.W_OK)
     detail = f"{folder}, {size(free)} free"
     if writable and free >= DISK_BYTES:
         return Finding("cache folder", "ok", detail)
