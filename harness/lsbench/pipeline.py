@@ -108,12 +108,6 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
         _baseline(spec.baseline),
         *(Contender(choice, resolve(choice)) for choice in spec.strategies if choice.label != spec.baseline),
     )
-    alone = [contender.label for contender in contenders if not contender.strategy.batchable]
-    if spec.batch_size > 1 and alone:
-        raise BadInput(
-            f"--batch-size {spec.batch_size}: {alone[0]} brings a decoding loop of its own, which takes one "
-            "sequence at a time; leave it out, or --batch-size at 1"
-        )
     check_model_name(spec.model)
     check_task_names(spec.tasks, spec.include_path)  # last: lm-eval's own index takes seconds to read
     return contenders
@@ -178,7 +172,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             sandbox=sandbox.mechanism if sandbox else None,
         )
         warning = sandbox.warning if sandbox is not None else None
-        folder.add_notes(*requests.notes, *([warning] if warning else []))
+        folder.add_notes(*requests.notes, *([warning] if warning else []), *_about_turns(spec, contenders))
         for text in folder.manifest.notes:
             view.note(text)
         try:
@@ -379,6 +373,16 @@ def _sandbox(spec: RunSpec, requests: RequestSet) -> Sandbox | None:
     from lsbench.evaluation.sandbox import Sandbox
 
     return Sandbox.detect(spec.sandbox) if any(task.unsafe_code for task in requests.tasks) else None
+
+
+def _about_turns(spec: RunSpec, contenders: Sequence[Contender]) -> list[str]:
+    """Whose sequences do not decode together although that was asked for."""
+    return [
+        f"{contender.label} decodes one sequence at a time: those of a batch took turns, and shared no step. "
+        "Its speed is that of the whole batch, as everyone's is."
+        for contender in contenders
+        if spec.batch_size > 1 and contender.strategy.batching() == "turns"
+    ]
 
 
 def _mean_layers(record: SampleRecord) -> float | None:

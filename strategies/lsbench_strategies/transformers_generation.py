@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -37,15 +37,14 @@ class TransformersGeneration(Strategy):
         """Tokens as ``generate`` puts them out: one by one, or in blocks of accepted drafts."""
         if request.max_new_tokens < 1:
             return
-        model = self._model(session)
+        model = self.model(session)
         sampled = not request.sampling.greedy
-        call: dict[str, Any] = {"generation_config": self._config(model, request)}
+        call: dict[str, Any] = {"generation_config": self.config(model, [request])}
         if sampled and not self.own_draws:
-            call["logits_processor"] = [_Draws(Sampler(request.sampling, request.seed))]
+            call["logits_processor"] = [Draws([Sampler(request.sampling, request.seed)])]
         device = session.stack.device
         ids = torch.tensor([request.prompt_tokens], dtype=torch.int64, device=device)
         randomness = BorrowedRandomness(request.seed, device) if sampled and self.own_draws else None
-        logging.getLogger("transformers.generation.utils").addFilter(_is_news)
         mask = torch.ones_like(ids)
         for tokens in Relay().run(
             lambda relay: model.generate(ids, attention_mask=mask, streamer=relay, **call), randomness
@@ -82,8 +81,8 @@ class TransformersGeneration(Strategy):
         """Fields that transformers reads off the drafting model's own configuration instead."""
         return {}
 
-    def _model(self, session: Session) -> Any:
-        """The session's model under a configuration of ours.
+    def model(self, session: Session) -> Any:
+        """The session's model under a configuration of ours, to call ``generate`` of.
 
         What a checkpoint's ``generation_config.json`` says (a repetition penalty, a temperature) fills
         every field that a call leaves open, and would make this another method. A shallow copy shares
@@ -91,11 +90,18 @@ class TransformersGeneration(Strategy):
         """
         model: Any = copy.copy(session.model)
         model.generation_config = type(model.generation_config)(**self.draft_options())
+        for name in ("utils", "stopping_criteria"):
+            logging.getLogger(f"transformers.generation.{name}").addFilter(_is_news)
         return model
 
-    def _config(self, model: Any, request: GenerateRequest) -> Any:
-        eos = list(request.stop_token_ids)
-        sampling = request.sampling
+    def config(self, model: Any, requests: Sequence[GenerateRequest]) -> Any:
+        """How ``generate`` is to be called, for one request or for the requests of a batch.
+
+        It says how many tokens the longest one gets and which tokens end any of them: what ends one alone is
+        for the caller to follow, and so is how several are drawn.
+        """
+        eos = sorted(frozenset.intersection(*(frozenset(request.stop_token_ids) for request in requests)))
+        sampling = requests[0].sampling
         drawing: dict[str, Any] = {"do_sample": False}
         if not sampling.greedy and self.own_draws:
             drawing = {
@@ -105,7 +111,7 @@ class TransformersGeneration(Strategy):
                 "top_k": sampling.top_k,
             }
         return type(model.generation_config)(
-            max_new_tokens=request.max_new_tokens,
+            max_new_tokens=max(request.max_new_tokens for request in requests),
             eos_token_id=eos or None,
             pad_token_id=eos[0] if eos else 0,
             **drawing,
@@ -113,23 +119,35 @@ class TransformersGeneration(Strategy):
         )
 
 
-class _Draws:
-    """Draws the token with lsbench's sampler and leaves ``generate`` only that one to take.
+class Draws:
+    """Draws each sequence's token with a sampler of its own and leaves ``generate`` only that one to take.
 
-    So a sampled request draws what the engine's own loop would draw from the same logits.
+    So a sampled request draws what the engine's own loop would draw from the same logits, whoever is beside
+    it.
+
+    Args:
+        samplers: one a sequence.
+        going: which of the sequences have not ended, kept up to date by the caller; all if None.
     """
 
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
+    def __init__(self, samplers: Sequence[Sampler], going: Sequence[bool] | None = None) -> None:
+        self._samplers = samplers
+        self._going = going or [True] * len(samplers)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [1, V] to -inf everywhere but at the drawn token."""
-        token = self._sampler.choose(scores[0])
+        """Scores [B, V] to -inf everywhere but at the drawn tokens."""
         only = torch.full_like(scores, -torch.inf)
-        only[0, token] = 0.0
+        for row, sampler in enumerate(self._samplers):
+            token = sampler.choose(scores[row]) if self._going[row] else 0
+            only[row, token] = 0.0
         return only
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a warning of transformers says something: not that its drafting calls itself in an old way."""
-    return "together with generation-related" not in cast(str, record.msg)
+    """Whether a warning of transformers says something.
+
+    That its drafting calls itself in an old way says nothing, nor does the length of a batch's longest prompt
+    and longest continuation together, which may be two sequences'.
+    """
+    message = cast(str, record.msg)
+    return not any(said in message for said in ("together with generation-related", "friendly reminder"))

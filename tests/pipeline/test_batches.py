@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lsbench.errors import BadInput, Interrupted
+from lsbench.errors import Interrupted
 from lsbench.store.run_folder import RunFolder
 from support.runs import go
 
@@ -58,11 +58,47 @@ def test_figures_are_of_batches_and_that_is_said(runs):
     assert runs[0].metrics.strategies[1].parity.violations == 0
 
 
-def test_a_loop_of_its_own_is_refused(spec_for):
-    with pytest.raises(BadInput, match="--batch-size 2: hf_generate brings a decoding loop of its own"):
-        go(spec_for("hf_generate", batch_size=2))
-    with pytest.raises(BadInput, match="hf_generate brings"):
-        go(spec_for("static_exit:exit_layer=2", baseline="hf_generate", batch_size=2))
+OUTSIDE = ("hf_generate", "hf_assistant_early_exit:exit_layer=2", "hf_prompt_lookup")
+
+
+@pytest.fixture(scope="module")
+def outside(spec_for):
+    """transformers' own loops in batches."""
+    return go(spec_for(*OUTSIDE, tasks=("tiny_generate", "tiny_stop"), dtype="float64", batch_size=3))
+
+
+@pytest.mark.slow
+def test_outside_methods_give_the_tokens_of_the_baseline_in_batches_too(outside):
+    assert {record.error for record in outside.folder.records()} == {None}
+    for strategy in outside.metrics.strategies:
+        assert strategy.fidelity.identical_outputs == 10
+        assert strategy.speed.batches == 4
+    records = generated(outside).values()
+    assert {record.label for record in records if record.batch_size == 3} == {"autoregressive", *OUTSIDE}
+
+
+@pytest.mark.slow
+def test_who_takes_turns_is_named_and_nobody_else(outside, runs):
+    notes = [[note for note in run.metrics.notes if "took turns" in note] for run in (outside, *runs)]
+    assert [[note.split()[0] for note in said] for said in notes] == [[*OUTSIDE[1:]], [], []]
+
+
+@pytest.mark.slow
+def test_the_prompts_of_a_batch_are_read_before_anyone_decodes(outside):
+    batches = {}
+    for record in generated(outside).values():
+        if len(record.token_ids) > 1:
+            batches.setdefault((record.label, record.task, record.batch), []).append(record)
+    for records in batches.values():
+        assert max(r.ttft_s for r in records) < min(r.ttft_s + r.decode_s for r in records)
+
+
+@pytest.mark.slow
+def test_a_batch_that_transformers_draws_as_a_baseline_is_the_engines(spec_for):
+    drawn = {"temperature": 1.2, "top_p": 0.9, "seed": 3, "dtype": "float64", "tasks": ("tiny_generate",)}
+    run = go(spec_for("autoregressive", baseline="hf_generate", batch_size=3, **drawn))
+    assert run.metrics.strategies[0].fidelity.identical_outputs == 5
+    assert len({record.token_ids for record in generated(run).values()}) == 5
 
 
 def test_a_stopped_run_goes_on(spec_for, monkeypatch):

@@ -118,7 +118,7 @@ class Certifier:
                 "stop_strings": (),
             }
         )
-        draws = DRAWS if strategy.batchable else DRAWS // 2
+        draws = DRAWS if strategy.batching() == "steps" else DRAWS // 2
         drawn = self._draw(strategy, again, draws)
         return Look(seen, spot, draws, count_cells(self._stack, again, drawn))
 

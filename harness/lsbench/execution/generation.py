@@ -61,6 +61,104 @@ class Generation:
     kv_bytes: int | None
 
 
+class Followed:
+    """A generation as it comes out: timed, and held to its stop conditions.
+
+    Its clock starts when it is made and is read at every emission; looking for stop conditions is part of
+    decoding, under every strategy alike.
+
+    Args:
+        stack: the model.
+        tokenizer: the model's.
+        request: what is continued.
+        clock: shared by those who decode together.
+    """
+
+    def __init__(
+        self, stack: DecoderStack, tokenizer: PreTrainedTokenizerBase, request: GenerateRequest, clock: Clock
+    ) -> None:
+        self._vocabulary_size = stack.vocabulary_size
+        self._clock = clock
+        self._rule = StopRule(request, tokenizer, stack.context_length)
+        self._depths: list[float] | None = []
+        self._drafted: int | None = None
+        self._accepted = self._verified = 0
+        self._draft_layers: float | None = None
+        self._verify_layers: float | None = None
+        self._reason: StopReason | None = None
+        self._first = self._last = 0
+        self._memory = PeakMemory(stack.device)
+        self._memory.begin()
+        self._begin = clock.now_ns()
+
+    def take(self, emission: Emitted) -> bool:
+        """Take what is out next, up to a stop condition within; whether one holds.
+
+        Raises:
+            BrokenStrategy: what is no token, or no depth, was emitted.
+        """
+        self._last = self._clock.now_ns()
+        self._first = self._first or self._last
+        tokens, layers = _checked(emission, self._vocabulary_size)
+        taken = 0
+        for token in tokens:
+            self._reason = self._rule.push(token)
+            taken += 1
+            if self._reason is not None:
+                break
+        if self._depths is not None and layers is not None:
+            self._depths.extend(layers[:taken])
+        else:
+            self._depths = None
+        if emission.drafted is not None:
+            self._drafted = (self._drafted or 0) + emission.drafted
+        if emission.draft_layers is not None:
+            self._draft_layers = (self._draft_layers or 0.0) + emission.draft_layers
+        if emission.verify_layers is not None:
+            self._verify_layers = (self._verify_layers or 0.0) + emission.verify_layers
+        ended = self._reason is not None
+        self._accepted += taken if emission.kind == "accepted" else 0
+        # A pass ends with the verifier's own token, unless a stop within its drafts leaves that untaken.
+        self._verified += emission.kind == "verified" or (emission.kind == "accepted" and ended)
+        return ended
+
+    def result(self, session: Session) -> Generation:
+        """What it came to, once a stop condition holds.
+
+        Args:
+            session: it was made in; one in which nothing ran has nothing to tell.
+
+        Raises:
+            BrokenStrategy: none does.
+        """
+        if self._reason is None:
+            count = len(self._rule.token_ids)
+            raise BrokenStrategy(f"ended after {count} token{'s' * (count != 1)} with no stop condition met")
+        drafts = self._drafted is not None
+        return Generation(
+            token_ids=tuple(self._rule.token_ids),
+            text=self._rule.text(),
+            stop_reason=self._reason,
+            ttft_s=(self._first - self._begin) / 1e9,
+            decode_s=(self._last - self._first) / 1e9,
+            layers_run=None if self._depths is None else tuple(self._depths),
+            drafted=self._drafted,
+            accepted=self._accepted if drafts else None,
+            verify_passes=self._verified if drafts else None,
+            draft_layers=self._draft_layers,
+            verify_layers=self._verify_layers,
+            peak_bytes=self._memory.read(),
+            # A loop of its own keeps its own cache, and counts nothing.
+            **_counts(session.tally if session.lengths[0] else None),
+            kv_bytes=session.cache.num_bytes if session.lengths[0] else None,
+        )
+
+
+def capacity_for(request: GenerateRequest) -> int:
+    """Positions that a session for the request needs."""
+    return len(request.prompt_tokens) + request.max_new_tokens
+
+
 def generate(
     stack: DecoderStack,
     tokenizer: PreTrainedTokenizerBase,
@@ -70,8 +168,7 @@ def generate(
 ) -> Generation:
     """Run ``strategy`` on ``request`` until a stop condition holds.
 
-    The clock starts before the session is made and is read at every emission; looking for stop
-    conditions is part of decoding, under every strategy alike.
+    The clock starts before the session is made.
 
     Args:
         stack: the model.
@@ -83,65 +180,15 @@ def generate(
     Raises:
         BrokenStrategy: it ended before any stop condition, or emitted what is no token or no depth.
     """
-    clock = Clock(stack.device) if sessions is None else sessions.clock
-    memory = PeakMemory(stack.device)
-    rule = StopRule(request, tokenizer, stack.context_length)
-    depths: list[float] | None = []
-    drafted: int | None = None
-    accepted = verified = 0
-    draft_layers: float | None = None
-    verify_layers: float | None = None
-    reason: StopReason | None = None
-    first = last = 0
-    memory.begin()
-    begin = clock.now_ns()
-    capacity = len(request.prompt_tokens) + request.max_new_tokens
+    followed = Followed(
+        stack, tokenizer, request, Clock(stack.device) if sessions is None else sessions.clock
+    )
+    capacity = capacity_for(request)
     session = Session(stack, capacity=capacity) if sessions is None else sessions.session(capacity)
     for emission in strategy.generate(session, request):
-        last = clock.now_ns()
-        first = first or last
-        tokens, layers = _checked(emission, stack.vocabulary_size)
-        taken = 0
-        for token in tokens:
-            reason = rule.push(token)
-            taken += 1
-            if reason is not None:
-                break
-        if depths is not None and layers is not None:
-            depths.extend(layers[:taken])
-        else:
-            depths = None
-        if emission.drafted is not None:
-            drafted = (drafted or 0) + emission.drafted
-        if emission.draft_layers is not None:
-            draft_layers = (draft_layers or 0.0) + emission.draft_layers
-        if emission.verify_layers is not None:
-            verify_layers = (verify_layers or 0.0) + emission.verify_layers
-        accepted += taken if emission.kind == "accepted" else 0
-        # A pass ends with the verifier's own token, unless a stop within its drafts leaves that untaken.
-        verified += emission.kind == "verified" or (emission.kind == "accepted" and reason is not None)
-        if reason is not None:
+        if followed.take(emission):
             break
-    if reason is None:
-        count = len(rule.token_ids)
-        raise BrokenStrategy(f"ended after {count} token{'s' * (count != 1)} with no stop condition met")
-    return Generation(
-        token_ids=tuple(rule.token_ids),
-        text=rule.text(),
-        stop_reason=reason,
-        ttft_s=(first - begin) / 1e9,
-        decode_s=(last - first) / 1e9,
-        layers_run=None if depths is None else tuple(depths),
-        drafted=drafted,
-        accepted=None if drafted is None else accepted,
-        verify_passes=None if drafted is None else verified,
-        draft_layers=draft_layers,
-        verify_layers=verify_layers,
-        peak_bytes=memory.read(),
-        # A loop of its own keeps its own cache, and counts nothing.
-        **_counts(session.tally if session.lengths[0] else None),
-        kv_bytes=session.cache.num_bytes if session.lengths[0] else None,
-    )
+    return followed.result(session)
 
 
 def _counts(tally: Tally | None) -> dict[str, int | None]:

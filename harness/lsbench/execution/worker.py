@@ -6,7 +6,7 @@ from turn to turn, so that a drift of the machine's speed falls on both alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +20,7 @@ from lsbench.execution.certificate import Certifier, Look
 from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, RIDING_WIDTHS, measure_costs
 from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.recheck import Comparison, compare
+from lsbench.execution.together import generate_together
 from lsbench.execution.turns import Turn, turns
 from lsbench.records import SCHEMA, Bandwidth, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
@@ -180,13 +181,29 @@ class Worker:
             for request, attempt in zip(turn.requests, attempts, strict=True):
                 yield self._record(contender, request, request.kind, attempt)
             return
-        batch = Batch(self._stack)
-        members = [
-            partial(self._record, contender, request, request.kind, attempt, batch)
-            for request, attempt in zip(turn.requests, attempts, strict=True)
-        ]
-        for record in batch.run(members):
+        in_steps = contender.strategy.batching() == "steps"
+        together = self._in_shared_steps if in_steps else self._in_own_loop
+        for record in together(contender, turn.requests, attempts):
             yield record.model_copy(update={"batch": turn.batch, "batch_size": turn.size})
+
+    def _in_shared_steps(
+        self, contender: Contender, requests: Sequence[Request], attempts: Sequence[int]
+    ) -> Iterator[SampleRecord]:
+        batch = Batch(self._stack)
+        return batch.run(
+            [
+                partial(self._record, contender, request, request.kind, attempt, batch)
+                for request, attempt in zip(requests, attempts, strict=True)
+            ]
+        )
+
+    def _in_own_loop(
+        self, contender: Contender, requests: Sequence[Request], attempts: Sequence[int]
+    ) -> Iterator[SampleRecord]:
+        generations = [request for request in requests if isinstance(request, GenerateRequest)]
+        for place, made in generate_together(self._stack, self._tokenizer, contender.strategy, generations):
+            line = self._line(contender, generations[place], "generate", attempts[place])
+            yield line(error=_reason(made)) if isinstance(made, Exception) else line(**vars(made))
 
     def _looks(self, contender: Contender, request: GenerateRequest) -> Iterator[Kind]:
         """How a strategy's output is looked at beside the baseline's, which is there."""
@@ -202,7 +219,26 @@ class Worker:
         attempt: int,
         batch: Batch | None = None,
     ) -> SampleRecord:
-        line = partial(
+        line = self._line(contender, request, kind, attempt)
+        try:
+            if isinstance(request, ScoreRequest):
+                logprob, is_greedy = self._score(contender.strategy, request)
+                return line(logprob=logprob, is_greedy=is_greedy)
+            if kind == "fidelity":
+                return line(agreement=self._agreement(contender.strategy, request))
+            if kind == "parity":
+                return line(**vars(self._comparison(contender, request)))
+            if kind == "certificate":
+                return line(**vars(self._look(contender, request)))
+            return line(**vars(generate(self._stack, self._tokenizer, contender.strategy, request, batch)))
+        except Exception as error:  # one request's failure is recorded, and the run goes on
+            return line(error=_reason(error))
+
+    def _line(
+        self, contender: Contender, request: Request, kind: Kind, attempt: int
+    ) -> Callable[..., SampleRecord]:
+        """A record of the request, but for what came of it."""
+        return partial(
             SampleRecord,
             schema=SCHEMA,
             strategy=contender.choice.name,
@@ -219,19 +255,6 @@ class Worker:
             segment=self._segment,
             attempt=attempt,
         )
-        try:
-            if isinstance(request, ScoreRequest):
-                logprob, is_greedy = self._score(contender.strategy, request)
-                return line(logprob=logprob, is_greedy=is_greedy)
-            if kind == "fidelity":
-                return line(agreement=self._agreement(contender.strategy, request))
-            if kind == "parity":
-                return line(**vars(self._comparison(contender, request)))
-            if kind == "certificate":
-                return line(**vars(self._look(contender, request)))
-            return line(**vars(generate(self._stack, self._tokenizer, contender.strategy, request, batch)))
-        except Exception as error:  # one request's failure is recorded, and the run goes on
-            return line(error=_reason(error))
 
     def _score(self, strategy: Strategy, request: ScoreRequest) -> tuple[float, bool]:
         """Log-likelihood of all windows together, and whether each of their tokens is the most likely one."""

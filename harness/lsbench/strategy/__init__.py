@@ -8,12 +8,13 @@ A package registers its strategies under the entry-point group ``lsbench.strateg
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from lsbench.errors import BadInput
 from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
 from lsbench.strategy.emission import Emitted, Scored
+from lsbench.strategy.members import Member
 from lsbench.strategy.options import (
     Choice,
     Drafters,
@@ -52,7 +53,8 @@ class Strategy:
     lossless: ClassVar[bool] = False
     """Whether the output's distribution is claimed to equal the full model's (it is checked)."""
     batchable: ClassVar[bool] = True
-    """Whether several requests can decode together: all that it runs goes through its session."""
+    """Whether several requests can decode together: all that it runs goes through its session, or it defines
+    ``generate_together``. The requests of a batch take turns where not."""
 
     def __init__(self, options: StrategyOptions) -> None:
         self.options = options
@@ -100,6 +102,28 @@ class Strategy:
 
         return decode(session, request, self.policy(request))
 
+    def generate_together(self, members: Sequence[Member]) -> Iterator[tuple[int, Emitted]]:
+        """Continue the prompts of a batch in one loop: only for a strategy that runs a model of its own.
+
+        What comes out for each member is what ``generate`` gives it alone, whoever is beside it.
+
+        Args:
+            members: one a request, all alive until their ``ended`` is set; no two prompts need be alike.
+
+        Yields:
+            the place of a member in ``members``, and what is out for it. The caller stops iterating when all
+            have ended.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no generate_together")
+
+    @classmethod
+    def batching(cls) -> Literal["steps", "loop", "turns"]:
+        """How the requests of a batch decode: in steps that all of their sessions share, with no doing of the
+        strategy's; in a ``loop`` of its own, ``generate_together``; or in turns, one emission each."""
+        if not cls.batchable:
+            return "turns"
+        return "steps" if cls.generate_together is Strategy.generate_together else "loop"
+
     def score(self, session: Session, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
         """Log-likelihood of a continuation at the same depths; ``sampler`` chooses (greedily if None)."""
         from lsbench.strategy.loops import score_continuation
@@ -109,8 +133,9 @@ class Strategy:
 
 __all__ = [
     "BadInput", "Choice", "Draft", "Drafted", "Drafters", "Emitted", "FloatRange", "GenerateRequest",
-    "HiddenStates", "IntRange", "PolicyDraft", "Preparation", "Sampling", "ScoreWindow", "Scored", "Strategy",
-    "StrategyOptions", "StrategyReference", "Verification", "acceptance_chance", "option", "speculate",
+    "HiddenStates", "IntRange", "Member", "PolicyDraft", "Preparation", "Sampling", "ScoreWindow", "Scored",
+    "Strategy", "StrategyOptions", "StrategyReference", "Verification", "acceptance_chance", "option",
+    "speculate",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from lsbench.strategy.conformance.result import Failed
 from lsbench.strategy.emission import Kind
 from lsbench.strategy.loops import decode
 
-_SLACK = 64
+SLACK = 64
 """Tokens beyond the limit after which a generation that goes on is given up."""
 _TOGETHER = 50
 """Requests that are decoded together at most."""
@@ -83,8 +83,8 @@ def observe(
 def observe_all(
     strategy: Strategy, stack: DecoderStack, requests: Sequence[GenerateRequest]
 ) -> list[Observation]:
-    """``observe`` many requests, in the order they end; together where the strategy allows it."""
-    if not strategy.batchable:
+    """``observe`` many requests, in the order they end; together where the engine can do it."""
+    if strategy.batching() != "steps":
         return [observe(strategy, stack, request) for request in requests]
     found: list[Observation] = []
     for begin in range(0, len(requests), _TOGETHER):
@@ -105,7 +105,7 @@ def collect(emissions: Iterator[Emitted], stack: DecoderStack, request: Generate
     kinds: list[Kind] = []
     drafted: list[int | None] = []
     for emission in emissions:
-        _check(emission, stack)
+        check_emission(emission, stack)
         drafted.append(emission.drafted)
         for place, token in enumerate(emission.tokens):
             tokens.append(int(token))
@@ -113,14 +113,15 @@ def collect(emissions: Iterator[Emitted], stack: DecoderStack, request: Generate
             kinds.append(emission.kind)
             if token in request.stop_token_ids:
                 return Observation(tuple(tokens), tuple(depth), tuple(kinds), tuple(drafted))
-        if len(tokens) > request.max_new_tokens + _SLACK:
+        if len(tokens) > request.max_new_tokens + SLACK:
             raise Failed(
                 f"{len(tokens)} tokens came out of at most {request.max_new_tokens}, with no end to it"
             )
     return Observation(tuple(tokens), tuple(depth), tuple(kinds), tuple(drafted))
 
 
-def _check(emission: Emitted, stack: DecoderStack) -> None:
+def check_emission(emission: Emitted, stack: DecoderStack) -> None:
+    """Raise ``Failed`` for what is no token of the model, or has not one depth for each."""
     if not emission.tokens:
         raise Failed("an emission holds no token")
     strange = [token for token in emission.tokens if not 0 <= token < stack.vocabulary_size]
