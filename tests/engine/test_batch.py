@@ -49,6 +49,51 @@ def test_each_gives_what_it_gives_alone(stack, fill):
     assert together != alone  # who has less to do is there first
 
 
+class InTurn(DepthPolicy):
+    """Two shallow tokens, then one at full depth that takes them along."""
+
+    def plan(self, context):
+        depth = context.num_layers if context.position % 3 == 2 else 1 + context.position % 2
+        return DepthPlan.exit_at(context.num_layers, depth)
+
+
+def draft_and_verify(session: Session, prompt: list[int], cycles: int, drafts: int) -> list[int]:
+    """The full model's tokens: those drafted that it takes, and its own."""
+    tokens = [*prompt, int(session.prefill(torch.tensor([prompt]))[0].argmax())]
+    for _ in range(cycles):
+        session.begin_draft()
+        start = session.lengths[0]
+        drafted = tokens[start:]
+        for _ in range(drafts):
+            logits = session.forward(torch.tensor([drafted[-1:]]), InTurn()).logits[0, -1]
+            drafted.append(int(logits.argmax()))
+        said = session.verify(torch.tensor([drafted]), first=start).logits[0].argmax(-1).tolist()
+        taken = 0
+        while taken < drafts and drafted[taken + 1] == said[taken]:
+            taken += 1
+        session.truncate(start + taken + 1)
+        tokens += said[: taken + 1]
+    return tokens
+
+
+def test_drafts_of_members_that_take_older_tokens_along_are_verified_exactly(tiny):
+    model = tiny()
+    batch = Batch(model.stack)
+
+    def members_of(session_of: Callable[[], Session]) -> list[Callable[[], list[int]]]:
+        return [
+            lambda prompt=prompt, place=place: draft_and_verify(session_of(), prompt, 5 + place, 2 + place)
+            for place, prompt in enumerate(PROMPTS)
+        ]
+
+    together = list(batch.run(members_of(lambda: batch.session(8))))
+    assert sorted(together) == sorted(member() for member in members_of(lambda: Session(model.stack)))
+    for text in together:
+        prompt = next(prompt for prompt in PROMPTS if text[: len(prompt)] == prompt)
+        said = model.full_pass(text).argmax(-1).tolist()
+        assert text[len(prompt) :] == said[len(prompt) - 1 : -1]
+
+
 @pytest.fixture
 def widths(stack, monkeypatch) -> list[int]:
     """How many rows each step's first layer had."""

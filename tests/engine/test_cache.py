@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
@@ -112,7 +113,7 @@ def test_exactness_is_summed_up_from_where_it_ends():
     cache = _cache()
     cache.append(0, 4)
     cache.state[0, :4] = EXACT
-    cache.complete(0, torch.arange(4).numpy())
+    cache.complete(0, torch.arange(4).numpy(), torch.zeros(4, 1), torch.arange(4).numpy())
     cache.settle(0)
     assert cache.exact_lengths == [4, 0]
     cache.append(0, 2)
@@ -130,3 +131,29 @@ def test_exactness_is_summed_up_from_where_it_ends():
     assert not cache.resume
     assert cache.exact_lengths == [2, 0]
     assert cache.states_before(0, 2).tolist() == [0, 0, 0]
+
+
+def test_what_enters_the_head_is_kept_from_where_a_draft_began_until_the_next():
+    cache, hidden = _cache(), torch.arange(12.0)[:, None]
+
+    def complete(*positions: int) -> None:
+        cache.append(0, len(positions))
+        cache.state[0, list(positions)] = EXACT
+        cache.complete(0, np.array(positions), hidden, np.array(positions) + 1)
+        cache.settle(0)
+
+    def kept() -> dict[int, int]:
+        return {position: int(value) for (_, position), value in sorted(cache.resume.items())}
+
+    complete(0, 1)
+    assert kept() == {}
+    cache.begin_draft(0)
+    complete(2, 3, 4)
+    assert kept() == {2: 3, 3: 4, 4: 5}
+    cache.truncate(0, 3)
+    assert kept() == {2: 3}
+    cache.begin_draft(0)
+    assert kept() == {}
+    cache.truncate(0, 1)
+    complete(1, 2, 3)
+    assert kept() == {3: 4}, "the draft's first position is 3"

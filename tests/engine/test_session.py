@@ -178,6 +178,40 @@ def test_verify_refuses_to_leave_drafted_tokens_out(tiny, session):
         session.verify(_ids(5))
 
 
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (3, "sequence 0: it cannot begin at position 3, only up to 2, the first that is not exact"),
+        ([2, -1], "sequence 1: it cannot begin at position -1"),
+        ([2], "1 first positions for 2 sequences"),
+    ],
+)
+def test_verify_refuses_to_begin_where_it_cannot_and_touches_nothing(tiny, first, message):
+    model = tiny()
+    session = Session(model.stack, batch=2)
+    session.prefill(torch.tensor([[3, 1], [3, 1]]))
+    session.forward(torch.tensor([[5, 6], [5, 6]]), DepthPlan.exit_at(model.num_layers, 2))
+    before = _state(session)
+    with pytest.raises(ValueError, match=message):
+        session.verify(torch.tensor([[6], [6]]), first=first)
+    assert _state(session) == before
+
+
+def test_sequences_of_a_batch_are_verified_from_positions_of_their_own(tiny):
+    model = tiny()
+    session = Session(model.stack, batch=2)
+    session.prefill(torch.tensor([[3, 1], [4, 1]]))
+    session.begin_draft()
+    for token, depth in ((5, 1), (6, model.num_layers)):
+        session.forward(torch.tensor([[token]] * 2), DepthPlan.exit_at(model.num_layers, depth))
+    session.truncate([4, 3])
+    tokens = [[5, 6, 7], [1, 5, 8]]
+    logits = session.verify(torch.tensor(tokens), first=[2, 1]).logits
+    for sequence, text in enumerate(([3, 1, 5, 6, 7], [4, 1, 5, 8])):
+        assert session.tokens(sequence) == tuple(text)
+        torch.testing.assert_close(logits[sequence], model.full_pass(text)[-3:], **CLOSE)
+
+
 def test_truncate_refuses_lengths_that_are_not_and_touches_nothing(tiny):
     session = Session(tiny().stack, batch=2)
     session.prefill(torch.tensor([[3, 1], [3, 1]]))

@@ -203,6 +203,26 @@ def test_depths_that_differ_from_token_to_token_change_nothing(stack, greedy, fi
         assert session.exact_lengths == session.lengths == (len(PROMPT) + 23,)
 
 
+@pytest.mark.parametrize("depths", [(2, 6), (6, 2), (2, 2, 6), (6, 6, 3), (1, 4), (3, 6, 1, 6, 6), (5, 3, 6)])
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_every_position_runs_every_layer_once_wherever_it_rode_along(stack, rows, depths, count) -> None:
+    """In its own step, in a later one of the draft, or in the verifying pass; and all of it is counted."""
+    plans = [DepthPlan.exit_at(LAYERS, depth, "recompute") for depth in depths]
+    session = Session(stack)
+    emissions = speculate(session, request_for(30), PolicyDraft(Alternating(plans)), count)
+    next(emissions)
+    older = 0
+    rows[:] = [0] * LAYERS
+    for emission in emissions:
+        if emission.drafted is None:
+            continue
+        assert rows == [emission.drafted + 1] * LAYERS
+        rode = (session.tally.older_rows - older) / 2
+        assert (emission.draft_layers or 0) + rode + (emission.verify_layers or 0) == sum(rows)
+        older = session.tally.older_rows
+        rows[:] = [0] * LAYERS
+
+
 class TestStopping:
     def test_a_token_below_the_confidence_is_the_last_of_its_cycle(self, stack, greedy) -> None:
         policy = ConstantPolicy(DepthPlan.exit_at(LAYERS, 3))
@@ -274,9 +294,9 @@ class Clockwork:
 class Costly(Session):
     """A verifying pass takes 1, and 0.04 for every row beyond the first."""
 
-    def verify(self, tokens, observer=None):
+    def verify(self, tokens, observer=None, first=None):
         Clockwork.now += 1 + 0.04 * (tokens.shape[1] - 1)
-        return super().verify(tokens, observer)
+        return super().verify(tokens, observer, first)
 
 
 class Sometimes(Told):
@@ -372,6 +392,27 @@ class TestLearning:
                 else:
                     assert logits is None, "the draft has run the full model itself"
             place += verification.taken + 1
+
+    @pytest.mark.parametrize("depths", [(2, 6), (2, 4, 6), (5, 1, 6, 3)])
+    def test_it_hears_of_every_layer_where_depths_differ(self, stack, greedy, depths) -> None:
+        """What rode along to full depth is not run again, so it is heard of when it rides."""
+        expected = HiddenStates(LAYERS)
+        tokens = torch.tensor([[*PROMPT, *greedy[:40]]])
+        Session(stack).verify(tokens, expected)
+
+        class Comparing(Learning):
+            def learn(self, session, verification) -> None:
+                cosines = self.states.cosines(verification.positions)
+                full = expected.cosines(verification.positions)
+                assert cosines == pytest.approx(full, abs=1e-9), "and none is nan"
+                super().learn(session, verification)
+
+        draft = Comparing(1)
+        draft.policy = Alternating([DepthPlan.exit_at(LAYERS, depth) for depth in depths])
+        emitted = list(speculate(Session(stack), request_for(40), draft, 4))
+        assert tokens_of(emitted) == greedy[:40]
+        assert all(draft.known)
+        assert draft.told
 
     def test_costs_are_seconds_greedily_and_weights_when_drawing(self, stack, monkeypatch) -> None:
         monkeypatch.setattr(draft_cost, "Clock", Clockwork)

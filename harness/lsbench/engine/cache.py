@@ -6,10 +6,13 @@ from a full-depth hidden state), *approximate* (made under a plan), *pending* (n
 
 For every position the cache also knows its *frontier*: how many leading sub-layers ran exactly. Where a
 position is not exact to the end, the exact hidden state that enters its frontier is kept, so that
-``recompute`` and ``verify`` resume there and nowhere earlier.
+``recompute`` and ``verify`` resume there and nowhere earlier. Of a draft's positions it is kept after the
+last sub-layer too, where it enters the head: what they predict may not have been asked yet.
 """
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,8 @@ from torch import Tensor
 
 PENDING, MASKED, APPROXIMATE, EXACT = 1, 2, 4, 8
 """States of a key and value; bits, so that several positions can be summed up in one number."""
+_NO_DRAFT = sys.maxsize
+"""Where a draft begins if there is none: after any position."""
 
 
 class KVCache:
@@ -29,7 +34,9 @@ class KVCache:
         state: [B, capacity, L] uint8, one of PENDING, MASKED, APPROXIMATE, EXACT.
         frontier: [B, capacity] int32 in 0..2L: leading sub-layers that ran exactly.
         resume: (sequence, position) to the exact hidden state [D] entering its frontier; an entry
-            for every position whose frontier is below 2L.
+            for every position whose frontier is below 2L, and for every one of a draft.
+        draft_starts: for each sequence, the position that its draft begins at; a large number where there
+            is none, so that nothing is kept for it.
         lengths: [B] int64, positions held.
         exact_lengths: for each sequence, how many leading positions ran every sub-layer exactly.
     """
@@ -52,6 +59,7 @@ class KVCache:
         self.state: npt.NDArray[np.uint8] = np.zeros((batch, self.capacity, num_layers), dtype=np.uint8)
         self.frontier: npt.NDArray[np.int32] = np.zeros((batch, self.capacity), dtype=np.int32)
         self.resume: dict[tuple[int, int], Tensor] = {}
+        self.draft_starts = [_NO_DRAFT] * batch
         self.lengths: npt.NDArray[np.int64] = np.zeros(batch, dtype=np.int64)
         self.exact_lengths = [0] * batch
         self._states: npt.NDArray[np.uint8] = np.zeros((batch, num_layers), dtype=np.uint8)
@@ -87,9 +95,18 @@ class KVCache:
         self.frontier[sequence, start : start + count] = 0
         self.lengths[sequence] = start + count
 
+    def begin_draft(self, sequence: int) -> None:
+        """The positions to come are a draft; of an earlier one, what entered the head is forgotten."""
+        length = int(self.lengths[sequence])
+        for position in range(self.draft_starts[sequence], length):
+            if self.frontier[sequence, position] == 2 * self.num_layers:
+                self.resume.pop((sequence, position), None)
+        self.draft_starts[sequence] = length
+
     def truncate(self, sequence: int, length: int) -> None:
         """Forget every position from ``length`` on."""
-        for position in range(max(length, self.exact_lengths[sequence]), int(self.lengths[sequence])):
+        first = min(self.exact_lengths[sequence], self.draft_starts[sequence])
+        for position in range(max(length, first), int(self.lengths[sequence])):
             self.resume.pop((sequence, position), None)
         self.lengths[sequence] = length
         self.exact_lengths[sequence] = min(self.exact_lengths[sequence], length)
@@ -123,12 +140,27 @@ class KVCache:
         self.frontier[sequence, position] = frontier
         self.resume[sequence, position] = hidden
 
-    def complete(self, sequence: int, positions: npt.NDArray[np.int64]) -> None:
-        """Some positions ran every sub-layer exactly."""
+    def complete(
+        self, sequence: int, positions: npt.NDArray[np.int64], hidden: Tensor, rows: npt.NDArray[np.int64]
+    ) -> None:
+        """Some positions ran every sub-layer exactly.
+
+        Args:
+            sequence: whose.
+            positions: [n].
+            hidden: [N, D] what enters the head, of these and others.
+            rows: [n] of ``hidden``, where each of the positions is.
+        """
         self.frontier[sequence, positions] = 2 * self.num_layers
-        if self.resume:
-            for position in positions.tolist():
+        start = self.draft_starts[sequence]
+        if not self.resume and start == _NO_DRAFT:
+            return
+        for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
+            if position < start:
                 self.resume.pop((sequence, position), None)
+            else:
+                # A view: hidden states are never written to.
+                self.resume[sequence, position] = hidden[row]
 
     def settle(self, sequence: int, since: int = 0) -> None:
         """Sum up ``sequence`` again after a step or a cut that changed nothing before position ``since``."""

@@ -33,7 +33,7 @@ class Lane:
         kv_fill: what becomes of keys and values that the new positions leave out.
         check_layers: after which layers (1..L-1) the policy wants to look.
         riders: rows of older positions that ride along now, in order of position.
-        observer: who is told what the new positions run, or None.
+        observer: who is told what the sequence's positions run, or None.
         tally: what is done besides running the new positions is added to it.
         has_left: whether the new positions have left out a sub-layer; then none of them is exact.
         has_brought_up: whether the step has changed older positions.

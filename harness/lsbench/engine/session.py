@@ -4,7 +4,8 @@
 2. ``forward`` runs tokens under a plan or a policy; keys and values it leaves out are filled as the
    plan says.
 3. ``verify`` takes every position that is not exact, and any further tokens, to full depth, resuming each
-   where it was still exact.
+   where it was still exact. It may begin earlier, to say what exact positions predict: since
+   ``begin_draft`` these resume at the head.
 4. ``truncate`` forgets.
 5. After any mix that leaves only exact positions, the next logits equal those of a fresh full pass.
 """
@@ -142,7 +143,7 @@ class Session:
         Args:
             tokens: [B, T] int64, T >= 1.
             plan_or_policy: one plan for all; one policy for all; or one policy for each sequence.
-            observer: told what these positions run, sub-layer by sub-layer.
+            observer: told what these positions run, sub-layer by sub-layer, and those that ride along.
 
         Raises:
             ValueError: a plan for another number of layers, or a shape that does not fit.
@@ -168,25 +169,44 @@ class Session:
             np.concatenate([result.runs for result in results], axis=1),
         )
 
+    def begin_draft(self) -> None:
+        """What is appended from now on is a draft, which ``verify`` will run over from its beginning.
+
+        Where depth differs from token to token, a step may take an older position to full depth and leave
+        out what it predicts. Until the next draft begins, the last hidden state of every exact position of
+        the draft is therefore kept, D numbers each, and ``verify`` runs nothing but the head for it.
+        """
+        for sequence in range(self.batch):
+            self.cache.begin_draft(sequence)
+
     @torch.inference_mode()
-    def verify(self, tokens: Tensor, observer: Observer | None = None) -> StepResult:
+    def verify(
+        self,
+        tokens: Tensor,
+        observer: Observer | None = None,
+        first: int | Sequence[int] | None = None,
+    ) -> StepResult:
         """Full depth over every position from the first that is not exact, resuming where each still was.
 
         Args:
-            tokens: [B, T] int64: the ids from ``exact_lengths`` on. Those already held must be the same;
-                the rest is appended.
+            tokens: [B, T] int64: the ids from ``first`` on. Those already held must be the same; the rest
+                is appended.
             observer: told what these positions run, sub-layer by sub-layer; one that resumes is not heard of
                 below where it does.
+            first: the position to begin with, of all sequences or of each; None is ``exact_lengths``. Earlier
+                ones are predicted after too: by the head alone where they belong to a draft
+                (``begin_draft``), else they run once more.
 
         Returns:
             logits for each of ``tokens``; ``layers_run`` is L for all of them.
 
         Raises:
-            ValueError: the ids differ from those held, or leave some out, or T differs between sequences.
+            ValueError: the ids differ from those held, or leave some out, or T differs between sequences; or
+                ``first`` is not in 0..``exact_lengths``.
         """
         self._check_tokens(tokens)
         count = tokens.shape[1]
-        first = self.exact_lengths
+        first = self._firsts(first)
         given = tokens.tolist()
         for sequence, ids in enumerate(given):
             held = self._tokens[sequence][first[sequence] :]
@@ -219,11 +239,15 @@ class Session:
         )
         return self._result(self._take_step(request), first)
 
-    def resumable_layers(self, sequence: int = 0) -> float:
-        """Layers that the positions not wholly exact did run exactly, which ``verify`` need not run again."""
-        first, end = self.exact_lengths[sequence], self.lengths[sequence]
-        frontier = self.cache.frontier[sequence, first:end, None]
-        return float(self._layers_run(np.arange(2 * self.num_layers) < frontier).sum())
+    def resumable_layers(self, first: int, sequence: int = 0) -> float:
+        """Layers that ``verify`` from position ``first`` on need not run again for what is held."""
+        cache = self.cache
+        frontiers = [
+            int(cache.frontier[sequence, position]) if (sequence, position) in cache.resume else 0
+            for position in range(first, self.lengths[sequence])
+        ]
+        done = np.arange(2 * self.num_layers) < np.array(frontiers, dtype=np.int64)[:, None]
+        return float(self._layers_run(done).sum())
 
     def truncate(self, length: int | Sequence[int]) -> None:
         """Forget every position from ``length`` on, for all sequences or each its own.
@@ -257,6 +281,22 @@ class Session:
     def _check_tokens(self, tokens: Tensor) -> None:
         if tokens.ndim != 2 or tokens.shape[0] != self.batch or tokens.shape[1] < 1:
             raise ValueError(f"tokens must be [{self.batch}, T >= 1], got {tuple(tokens.shape)}")
+
+    def _firsts(self, first: int | Sequence[int] | None) -> list[int]:
+        """Where ``verify`` begins in each sequence."""
+        exact = list(self.exact_lengths)
+        if first is None:
+            return exact
+        firsts = [first] * self.batch if isinstance(first, int) else list(first)
+        if len(firsts) != self.batch:
+            raise ValueError(f"{len(firsts)} first positions for {self.batch} sequences")
+        for sequence, (begin, end) in enumerate(zip(firsts, exact, strict=True)):
+            if not 0 <= begin <= end:
+                raise ValueError(
+                    f"verify of sequence {sequence}: it cannot begin at position {begin}, only up to {end}, "
+                    "the first that is not exact"
+                )
+        return firsts
 
     def _planned(
         self,

@@ -13,9 +13,10 @@ What happens at each sub-layer, in order:
 4. After a layer at which its policy wants to look, the newest row may stop or get another plan.
 
 All new rows of one sequence share one plan; ``verify`` gives every row the full plan from its own
-frontier on. Sequences may bring different numbers of rows, and may belong to different sessions. What a
-step does at a sub-layer in Python is a few look-ups while the rows that run stay the same ones; everything
-else is worked out when they change.
+frontier on, which for a row that is exact already is the end: only the head is left for it. Sequences may
+bring different numbers of rows, and may belong to different sessions. What a step does at a sub-layer in
+Python is a few look-ups while the rows that run stay the same ones; everything else is worked out when they
+change.
 """
 
 from __future__ import annotations
@@ -305,17 +306,10 @@ class Step:
             self._stop_exactness(part.lane, int(part.rows[place]), 2 * layer, entering[int(place)])
 
     def _tell(self, index: int, party: Party, before: Tensor) -> None:
-        """Observers hear what their own new positions did; older ones that ride along are nobody's news."""
+        """Observers hear what positions of their own session did, older ones that ride along included."""
         for part, (entering, leaving) in party.split(before, self._moving):
-            observer = part.lane.observer
-            if observer is None:
-                continue
-            new = np.flatnonzero(part.rows < self.num_new)
-            if len(new) < len(part.rows):
-                rows = torch.as_tensor(new, device=self.stack.device)
-                entering, leaving = entering[rows], leaving[rows]
-            if len(new):
-                observer(index, part.positions[new], entering, leaving)
+            if part.lane.observer is not None:
+                part.lane.observer(index, part.positions, entering, leaving)
 
     # -- deciding and ending ------------------------------------------------------------------------
 
@@ -347,12 +341,13 @@ class Step:
                 lane.tally.spare_heads += 1
 
     def _finish(self) -> None:
+        hidden = self.hidden
         for lane in self.lanes:
-            exact = np.flatnonzero(self._state[lane.rows] == EXACT) + lane.first
-            lane.cache.complete(lane.sequence, exact)
+            rows = np.arange(lane.rows.start, lane.rows.stop)
             if lane.riders:
-                riding = self._positions[lane.riders]
-                lane.cache.complete(lane.sequence, riding[self._state[lane.riders] == EXACT])
+                rows = np.concatenate([lane.riders, rows])
+            rows = rows[self._state[rows] == EXACT]
+            lane.cache.complete(lane.sequence, self._positions[rows], hidden, rows)
             lane.cache.settle(lane.sequence, 0 if lane.has_brought_up else lane.first)
 
 

@@ -19,7 +19,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class Observer(Protocol):
-    """Told of every sub-layer that a session's new positions run."""
+    """Told of every sub-layer that a session's positions run: new ones, and older ones that ride along."""
 
     def __call__(self, sublayer: int, positions: Indices, entering: Tensor, leaving: Tensor) -> None:
         """``positions`` [n] ran ``sublayer`` (0..2L-1): hidden states [n, D] before and after, not copies."""
@@ -35,11 +35,11 @@ class StepRequest:
         hidden: [B * T, D] of the last T positions of each sequence, entering each row's start.
         plans: the plan of each sequence.
         policies: sequence to who may stop its single row or change its plan.
-        starts: [B * T] first sub-layer of each row; None is the bottom for all.
+        starts: [B * T] first sub-layer of each row, 2L where none is left; None is the bottom for all.
         last_only: predict after the last position of each sequence alone, and not after every one.
         verifies: it checks what a draft proposed; where sessions step together, it may wait for others that
             are still drafting.
-        observer: told what the new positions run.
+        observer: told what the positions run.
         tally: what the step does besides is added to it.
     """
 

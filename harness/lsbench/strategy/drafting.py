@@ -131,6 +131,7 @@ def speculate(
     while left > 0:
         count = min(num_speculations if length is None else length.choose(), left - 1)
         start = session.lengths[0]
+        session.begin_draft()
         if cost is not None:
             cost.begin()
         drafted = _propose(session, draft, last, count, sampler, ends)
@@ -207,11 +208,10 @@ def _verify(
     known = 0
     while known < len(drafted) and drafted[known].is_full_model:
         known += 1
-    # A position that rode along to full depth later is exact, but what it predicts was never worked out.
-    if session.exact_lengths[0] > start + known:
-        session.truncate(start + known)
-    layers = session.num_layers * len(tokens[known:]) - session.resumable_layers()
-    logits = session.verify(_ids(session, tokens[known:]), observer).logits[0]
+    # Later positions may be exact as well: they rode along to full depth, and the head is left for them.
+    first = start + known
+    layers = session.num_layers * len(tokens[known:]) - session.resumable_layers(first)
+    logits = session.verify(_ids(session, tokens[known:]), observer, first).logits[0]
     taken, following = settle(drafted[known:], logits, sampler)
     session.truncate(start + 1 + known + taken)
     return _Verdict(known + taken, following, logits, layers)

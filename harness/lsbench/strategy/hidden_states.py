@@ -14,10 +14,10 @@ class HiddenStates:
     """Hidden states between the sub-layers, for the positions that a draft and its verifying pass ran.
 
     An observer (``lsbench.engine.Observer``) for both. A verifying pass resumes a position where it was still
-    exact, so that the sub-layers below are heard of from the draft's own step and the others from the pass:
-    what was heard last counts, and nothing after a sub-layer that was left out. Read it after the pass; then
-    everything in it is exact. A position that older steps took further (``kv_fill=recompute`` where depth
-    differs from token to token) may have sub-layers that nothing is known of.
+    exact, so that the sub-layers below are heard of from the draft's own steps (its own, and later ones that
+    it rode along with) and the others from the pass: what was heard last counts, and nothing after a
+    sub-layer that was left out. Read it after the pass; then everything in it is exact, and of a position
+    whose every step was listened to nothing is missing.
 
     Args:
         num_layers: L.

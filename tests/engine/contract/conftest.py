@@ -11,6 +11,7 @@ from support.kv_contract.reference import Decisions, Reference
 from support.kv_contract.scenarios import (
     Cut,
     Decided,
+    DraftBegun,
     Planned,
     Scenario,
     Scripted,
@@ -27,6 +28,7 @@ def contract() -> Any:
     class Contract:
         Decisions, Reference, Scripted = Decisions, Reference, Scripted
         Planned, Decided, Verified, Cut, Scenario = Planned, Decided, Verified, Cut, Scenario
+        DraftBegun = DraftBegun
         scenarios = staticmethod(scenarios)
         hard_scenarios = staticmethod(hard_scenarios)
 

@@ -180,13 +180,44 @@ def _verify_begins_every_row_at_the_bottom_state(patch: pytest.MonkeyPatch) -> N
     """Rows start where they were exact, but with the embedding instead of what was kept."""
     verify = Session.verify
 
-    def forgetful(session, tokens):
+    def forgetful(session, tokens, **given):
         for (b, position), hidden in list(session.cache.resume.items()):
             token = session.tokens(b)[position]
             session.cache.resume[b, position] = session.stack.embedding.weight[token].to(hidden)
-        return verify(session, tokens)
+        return verify(session, tokens, **given)
 
     patch.setattr(Session, "verify", forgetful)
+
+
+def _what_entered_the_head_outlives_a_cut(patch: pytest.MonkeyPatch) -> None:
+    truncate = KVCache.truncate
+
+    def lazy(cache, sequence, length):
+        exact = cache.exact_lengths[sequence]
+        kept = {key: hidden for key, hidden in cache.resume.items() if key[0] == sequence and key[1] < exact}
+        truncate(cache, sequence, length)
+        cache.resume.update(kept)
+
+    patch.setattr(KVCache, "truncate", lazy)
+
+
+def _what_entered_the_head_is_of_another_position(patch: pytest.MonkeyPatch) -> None:
+    complete = KVCache.complete
+    patch.setattr(
+        KVCache,
+        "complete",
+        lambda c, b, positions, hidden, rows: complete(c, b, positions, hidden, rows[::-1]),
+    )
+
+
+def _a_draft_begins_one_position_too_late(patch: pytest.MonkeyPatch) -> None:
+    begin = KVCache.begin_draft
+
+    def late(cache, sequence):
+        begin(cache, sequence)
+        cache.draft_starts[sequence] += 1
+
+    patch.setattr(KVCache, "begin_draft", late)
 
 
 FAULTS: dict[str, Patch] = {
@@ -210,6 +241,9 @@ FAULTS: dict[str, Patch] = {
         _a_batch_shares_one_sequence_of_keys,
         _rows_see_those_after_them,
         _verify_begins_every_row_at_the_bottom_state,
+        _what_entered_the_head_outlives_a_cut,
+        _what_entered_the_head_is_of_another_position,
+        _a_draft_begins_one_position_too_late,
     )
 } | {"frontier_one_too_low": _frontier_is_off_by(-1), "frontier_one_too_high": _frontier_is_off_by(1)}
 

@@ -117,6 +117,53 @@ def test_recompute_brings_pending_positions_up_once_and_together(tiny, rows_run)
     assert rows_run.taken() == [1] * 8
 
 
+def _riding(model, *, drafts: bool) -> Session:
+    """Two shallow tokens that a third takes along to full depth."""
+    session = Session(model.stack)
+    session.prefill(_ids(3, 1, 4))
+    if drafts:
+        session.begin_draft()
+    for token, depth in ((5, 1), (6, 2), (7, model.num_layers)):
+        session.forward(_ids(token), DepthPlan.exit_at(model.num_layers, depth))
+    assert session.exact_lengths == (6,)
+    return session
+
+
+@pytest.mark.parametrize("drafts", [True, False])
+def test_of_a_draft_that_became_exact_the_head_alone_is_left(tiny, rows_run, drafts):
+    model = tiny()
+    tokens = [5, 6, 7, 8]
+    for count, first in ((4, 3), (3, 3), (4, 4), (4, 5), (4, 6)):
+        session = _riding(model, drafts=drafts)
+        assert len(session.cache.resume) == (3 if drafts else 0)
+        rows_run.taken()
+        left = (count + 3 - first) * model.num_layers - session.resumable_layers(first)
+        logits = session.verify(_ids(*tokens[first - 3 : count]), first=first).logits[0]
+        new = count - 3 if drafts else count + 3 - first
+        assert rows_run.taken() == [new] * (2 * model.num_layers)
+        assert left == new * model.num_layers
+        expected = model.full_pass([3, 1, 4, *tokens[:count]])[first:]
+        torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_where_nobody_drafts_nothing_is_kept(tiny):
+    session = _riding(tiny(), drafts=False)
+    for token in range(6):
+        depth = 1 + token % tiny().num_layers
+        session.forward(_ids(token), DepthPlan.exit_at(tiny().num_layers, depth))
+        inexact = session.lengths[0] - session.exact_lengths[0]
+        assert len(session.cache.resume) == inexact
+
+
+def test_of_an_earlier_draft_nothing_is_kept(tiny):
+    session = _riding(tiny(), drafts=True)
+    session.forward(_ids(8), DepthPlan.exit_at(tiny().num_layers, 2))
+    session.begin_draft()
+    assert list(session.cache.resume) == [(0, 6)], "it is not exact yet"
+    session.forward(_ids(9), DepthPlan.full(tiny().num_layers))
+    assert list(session.cache.resume) == [(0, 7)]
+
+
 @pytest.mark.parametrize("fill", ["propagate", "mask"])
 def test_nothing_rides_along_without_recompute(tiny, rows_run, fill):
     model = tiny()

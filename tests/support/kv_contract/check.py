@@ -12,7 +12,16 @@ from torch import Tensor
 from lsbench.engine import DepthPlan, Session
 from lsbench.engine.cache import APPROXIMATE, EXACT, MASKED, PENDING
 from support.kv_contract.reference import Decisions, Reference
-from support.kv_contract.scenarios import VOCABULARY, Cut, Decided, Planned, Scenario, Scripted, Verified
+from support.kv_contract.scenarios import (
+    VOCABULARY,
+    Cut,
+    Decided,
+    DraftBegun,
+    Planned,
+    Scenario,
+    Scripted,
+    Verified,
+)
 
 TOLERANCE = 1e-9
 STATES = {"pending": PENDING, "masked": MASKED, "approximate": APPROXIMATE, "exact": EXACT}
@@ -35,6 +44,7 @@ class Check:
         self.session = Session(tiny.stack, batch, scenario.capacity)
         make = reference or (lambda tiny: Reference(tiny.outside))
         self.references = [make(tiny) for _ in range(batch)]
+        self.draft_starts: list[int | None] = [None] * batch
 
     def run(self) -> None:
         full = Decisions(DepthPlan.full(self.tiny.num_layers))
@@ -70,16 +80,27 @@ class Check:
                 _same(result.logits[b, t], logits[0])
                 assert result.runs[b, t].tolist() == runs
 
+    def _draftbegun(self, operation: DraftBegun) -> None:
+        self.session.begin_draft()
+        self.draft_starts = [len(reference.places) for reference in self.references]
+
     def _verified(self, operation: Verified) -> None:
-        held = [reference.tokens[reference.exact_length :] for reference in self.references]
+        first = [
+            _on_the_way_back(reference.exact_length, start, back)
+            for reference, start, back in zip(self.references, self.draft_starts, operation.back, strict=True)
+        ]
+        held = [reference.tokens[begin:] for reference, begin in zip(self.references, first, strict=True)]
         count = max(1, max(map(len, held)) + operation.extra)
         rng = np.random.default_rng(operation.seed)
         tokens = [[*old, *rng.integers(0, VOCABULARY, count - len(old)).tolist()] for old in held]
-        result = self.session.verify(torch.tensor(tokens))
+        for b, reference in enumerate(self.references):
+            resumed = sum(self._resumed(b, position) for position in range(first[b], len(reference.places)))
+            assert abs(self.session.resumable_layers(first[b], b) - resumed) < TOLERANCE
+        result = self.session.verify(torch.tensor(tokens), first=first)
         assert (result.layers_run == self.tiny.num_layers).all()
         assert self.session.exact_lengths == self.session.lengths
         for b, reference in enumerate(self.references):
-            for t, logits in enumerate(reference.verify(tokens[b])):
+            for t, logits in enumerate(reference.verify(tokens[b], first[b])):
                 _same(result.logits[b, t], logits)
             _same(result.logits[b], self.tiny.full_pass(reference.tokens)[-count:])
 
@@ -106,10 +127,9 @@ class Check:
             assert cache.frontier[b, :length].tolist() == [place.frontier for place in reference.places]
             full = self.tiny.full_keys_and_values(reference.tokens)
             for position, place in enumerate(reference.places):
-                if place.frontier < 2 * reference.num_layers:
+                assert ((b, position) in cache.resume) == self._is_kept(b, position)
+                if (b, position) in cache.resume:
                     _same(cache.resume[b, position], place.entering)
-                else:
-                    assert (b, position) not in cache.resume
                 for layer in range(reference.num_layers):
                     if place.keys[layer] is None or place.state[layer] == "masked":
                         continue
@@ -119,6 +139,21 @@ class Check:
                     if place.state[layer] == "exact":
                         _same(ours[0], full[layer][0][:, position])
                         _same(ours[1], full[layer][1][:, position])
+
+    def _is_kept(self, sequence: int, position: int) -> bool:
+        """Whether a position may be resumed: it lacks something, or is one of a draft."""
+        reference, start = self.references[sequence], self.draft_starts[sequence]
+        is_exact = reference.places[position].frontier == 2 * reference.num_layers
+        return not is_exact or (start is not None and position >= start)
+
+    def _resumed(self, sequence: int, position: int) -> float:
+        """Layers that verifying a position takes over."""
+        frontier = self.references[sequence].places[position].frontier
+        share = self.session.stack.sublayer_bytes
+        layer = [
+            share[index] / sum(share[index // 2 * 2 : index // 2 * 2 + 2]) for index in range(len(share))
+        ]
+        return sum(layer[:frontier]) if self._is_kept(sequence, position) else 0.0
 
     def finish(self) -> None:
         """Leave only exact positions, in either way; the next logits equal those of a full pass."""
@@ -135,3 +170,9 @@ class Check:
 
 def _same(ours: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(ours, expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def _on_the_way_back(exact: int, start: int | None, back: float) -> int:
+    """A position from ``exact`` back to the draft's ``start``, or on to the first position of all."""
+    start = exact if start is None else min(start, exact)
+    return round(exact - (exact - start) * back if back <= 1 else start * (2 - back))

@@ -27,7 +27,7 @@ class Place:
     frontier: int = 0
     """How many leading sub-layers ran exactly."""
     entering: Any = None
-    """The exact hidden state that enters sub-layer ``frontier``."""
+    """The exact hidden state that enters sub-layer ``frontier``; after the last one it enters the head."""
 
 
 @dataclass
@@ -106,11 +106,12 @@ class Reference:
         for position, row in moving.items():
             if row.exact:
                 self.places[position].frontier = 2 * self.num_layers
+                self.places[position].entering = row.hidden
         return [self._head(moving[position].hidden) for position in new], runs
 
-    def verify(self, tokens: Sequence[int]) -> list[Tensor]:
-        """Everything from the first inexact position on, anew, at full depth."""
-        del self.places[self.exact_length :]
+    def verify(self, tokens: Sequence[int], first: int) -> list[Tensor]:
+        """Everything from position ``first`` on, anew, at full depth."""
+        del self.places[first:]
         return self.run(tokens, Decisions(DepthPlan.full(self.num_layers)))[0]
 
     def _embed(self, token: int) -> Tensor:

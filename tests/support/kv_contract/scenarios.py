@@ -52,10 +52,20 @@ class Decided:
 
 @dataclass(frozen=True)
 class Verified:
-    """``verify`` of what is not exact, and ``extra`` tokens more where the most of it is held."""
+    """``verify`` of what is not exact, and ``extra`` tokens more where the most of it is held.
+
+    It begins so much of the way back to the draft's beginning: 0 at what is not exact, 1 at the beginning,
+    and beyond 1 among what was there before, to the very first position at 2.
+    """
 
     extra: int
     seed: int
+    back: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DraftBegun:
+    """``begin_draft``."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +125,14 @@ def scenarios(draw: st.DrawFn, num_layers: int, batch: int, max_operations: int)
         lambda ids: st.builds(Decided, st.just(ids), st.tuples(*[st.tuples(*[one] * len(ids[0]))] * batch))
     )
     planned = st.builds(Planned, tokens(2), plan)
-    verified = st.builds(Verified, st.integers(0, 3), st.integers(0, 10**6))
+    back = st.sampled_from([0.0, 0.0, 1.0, 1.0]) | st.floats(0, 2)
+    verified = st.builds(Verified, st.integers(0, 3), st.integers(0, 10**6), st.tuples(*[back] * batch))
     cut = st.builds(Cut, st.tuples(*[st.floats(0.3, 1)] * batch))
-    kinds = st.one_of(planned, planned, planned, planned, decided, decided, verified, cut)
+    begun = st.builds(DraftBegun)
+    kinds = st.one_of(planned, planned, planned, planned, decided, decided, verified, begun, cut)
     operations = draw(st.lists(kinds, min_size=max_operations // 2, max_size=max_operations))
+    if draw(st.booleans()):
+        operations.insert(0, DraftBegun())
     return Scenario(draw(tokens(2)), draw(st.integers(1, 24)), tuple(operations))
 
 
@@ -133,7 +147,22 @@ def hard_scenarios(num_layers: int) -> dict[str, Scenario]:
         planned = [Planned(((number,),), plan) for number, plan in enumerate(chosen, start=1)]
         return Scenario(((3, 1),), 4, tuple(planned))
 
+    def draft(*after: Any) -> Scenario:
+        """Two shallow tokens that a third takes to full depth, and a fourth that stops; then ``after``."""
+        drafted = mix(shallow, DepthPlan.exit_at(num_layers, 2), full, shallow).operations
+        return Scenario(((3, 1),), 4, (DraftBegun(), *drafted, *after))
+
+    whole, half = Verified(1, 5, (1.0,)), Verified(2, 6, (0.5,))
     return {
+        "a draft is verified from its beginning": draft(whole, Planned(((9,),), full)),
+        "a draft is verified from the middle, and nothing new": draft(Verified(0, 5, (0.5,))),
+        "a draft is cut among what became exact, and others come": draft(Cut((0.5,)), whole),
+        "a draft is cut, goes on, and is cut before its beginning": draft(
+            Cut((0.7,)), Planned(((8,),), shallow), half, Cut((0.2,)), Planned(((9, 4),), full), whole
+        ),
+        "a draft follows a draft": draft(
+            DraftBegun(), Planned(((9,),), shallow), Planned(((6,),), full), whole
+        ),
         # The second token exits before layer 2; the third leaves layer 2 out and so needs it at layer 3: on
         # its way there it needs what the first token left out at layer 2.
         "what a rider needs is pending": mix(hole, shallow, hole, full),
