@@ -110,6 +110,22 @@ def test_the_draft_that_learns_changes_its_exit_and_nothing_else(followed):
 
 
 @pytest.mark.slow
+def test_the_loop_for_a_batch_gives_each_member_the_full_models_tokens(followed):
+    from lsbench.strategy.conformance import random_bench
+    from lsbench.strategy.conformance.observation import full_model
+
+    tried = followed.run("together.py")
+    assert tried.returncode == 0, tried.stderr
+    found = [[], [], []]
+    for line in tried.stdout.splitlines():
+        place, token = re.fullmatch(r"(\d) \((\d+),\)", line).groups()
+        found[int(place)].append(int(token))
+    bench = random_bench()
+    requests = [bench.request(prompt, max_new_tokens=4 + prompt) for prompt in range(3)]
+    assert [tuple(tokens) for tokens in found] == [full_model(bench.stack, request) for request in requests]
+
+
+@pytest.mark.slow
 def test_its_own_tests_pass(followed):
     tested = followed.run("-m", "pytest", "-q", "lsbench-periodic/tests")
     assert tested.returncode == 0, tested.stdout
