@@ -307,6 +307,37 @@ def test_in_batches_it_is_too(subjects: list[Subject], data: st.DataObject) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
+@settings(max_examples=200, deadline=None, suppress_health_check=RELAXED)
+@given(st.data())
+def test_exits_at_any_threshold_are_identical_too_and_nothing_runs_twice(
+    subjects: list[Subject], data: st.DataObject
+) -> None:
+    """Older tokens ride along where one goes deeper: each position runs each layer once, and is counted."""
+    subject = data.draw(st.sampled_from(subjects))
+    confidence, lowest = data.draw(
+        st.sampled_from([("softmax_max", 0.05), ("softmax_margin", 0.01), ("hidden_cosine", 0.5)])
+    )
+    candidates = data.draw(st.sets(st.integers(1, LAYERS - 1), min_size=1))
+    stop = data.draw(st.sampled_from(["", ",draft_stop=0.4"]))
+    options = (
+        f"draft=dynamic_exit,draft.candidate_layers=[{','.join(map(str, sorted(candidates)))}],"
+        f"draft.confidence={confidence},draft.threshold={data.draw(st.floats(lowest, 1)):.3f},"
+        f"num_speculations={data.draw(st.integers(1, 8))}{stop}"
+    )
+    prompt, count = data.draw(st.sampled_from(subject.prompts)), data.draw(st.integers(3, LONGEST))
+    request = generate_request(prompt, count)
+    made = generate(
+        subject.stack, subject.tokenizer, subject.strategy(f"self_speculative:{options}"), request
+    )
+    assert made.token_ids == subject.expected(request)
+    assert made.drafted is not None
+    assert made.verify_passes is not None
+    ran = (made.draft_layers or 0) + (made.verify_layers or 0) + (made.older_rows or 0) / 2
+    assert ran == LAYERS * (made.drafted + made.verify_passes)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_the_models_of_the_proof_do_take_drafts_and_refuse_some(subjects: list[Subject]) -> None:
     """Where none or all are taken, identity would say little."""
     for subject in subjects:
