@@ -108,3 +108,9 @@ def test_a_misspelt_dtype_gets_the_nearest(cli, findings):
     said = cli("doctor", "--roofline", "--dtype", "bflot16")
     assert said.code == 2
     assert "Did you mean 'bfloat16'" in said.err
+
+
+def test_help_shows_what_holds_when_nothing_is_given(cli):
+    said = cli("doctor", "--help")
+    for default in ("[smollm2-135m-instruct]", "[float32, bfloat16]", "[auto]", "[torch's choice]"):
+        assert default in " ".join(said.out.split())

@@ -31,21 +31,23 @@ def doctor(
     ] = False,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Whose steps [smollm2-135m-instruct].", rich_help_panel=_ROOFLINE),
+        typer.Option(
+            "--model", "-m", help="Whose steps \\[smollm2-135m-instruct].", rich_help_panel=_ROOFLINE
+        ),
     ] = None,
     dtypes: Annotated[
         list[str] | None,
         typer.Option(
-            "--dtype", metavar="D", help="Repeatable [float32, bfloat16].", rich_help_panel=_ROOFLINE
+            "--dtype", metavar="D", help="Repeatable \\[float32, bfloat16].", rich_help_panel=_ROOFLINE
         ),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N [auto].", rich_help_panel=_ROOFLINE),
+        typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N \\[auto].", rich_help_panel=_ROOFLINE),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Of torch on the CPU [torch's choice].", rich_help_panel=_ROOFLINE),
+        typer.Option(min=1, help="Of torch on the CPU \\[torch's choice].", rich_help_panel=_ROOFLINE),
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Findings as JSON on stdout, all else on stderr.")
