@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import Any, ClassVar
 
 import torch
@@ -44,8 +43,7 @@ class EconomizePeer:
 
         begin = time.perf_counter()
         rows = [torch.tensor(prompt) for prompt in prompts]
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # it calls layers in transformers' old way
+        with torch.inference_mode():
             found = self._model.decode_batch(rows, tokens, stop=watch)
         end = time.perf_counter()
         # A row's last token is not asked about: with a single one all was the first output.

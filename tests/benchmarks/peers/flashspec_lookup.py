@@ -21,7 +21,7 @@ class FlashspecLookup:
         alone(self.name, setting)
         self.beside = AUTOREGRESSIVE
         flashspec, engine = package("flashspec"), package("flashspec.engine")
-        logging.getLogger("flashspec").setLevel(logging.WARNING)
+        logging.getLogger("flashspec").setLevel(logging.ERROR)
         device, dtype = torch.device("cpu"), getattr(torch, setting.dtype)
         config = flashspec.FlashSpecConfig(
             device="cpu",

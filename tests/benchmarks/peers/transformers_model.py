@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ def load_untouched(folder: Path, dtype: str) -> Any:
     """A copy of the model, of whose generation only what a call says holds."""
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    # Some peers call transformers' modules in an old way.
+    warnings.filterwarnings("ignore", ".*past_key_values. is deprecated", FutureWarning)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
     model.requires_grad_(False).eval()
     # A checkpoint's own defaults (a penalty, an end of sequence) fill every field that a call leaves open.
