@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lsbench.catalog.cache import MARKER, cache_folder, is_intact, prepared_folder
+from lsbench.catalog.cache import MARKER, is_intact, prepared_folder
 from lsbench.errors import BadInput
+from lsbench.user_cache import cache_folder
 
 RECIPE = "two-files-1"
 

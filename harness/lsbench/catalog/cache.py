@@ -34,14 +34,6 @@ class Marker(BaseModel):
     """Every file by its path relative to the folder, the marker itself left out."""
 
 
-def cache_folder() -> Path:
-    """The user's cache folder for lsbench; the environment variable ``LSBENCH_CACHE`` overrides it."""
-    from platformdirs import user_cache_path
-
-    given = os.environ.get("LSBENCH_CACHE")
-    return Path(given).expanduser().absolute() if given else user_cache_path("lsbench")
-
-
 def prepared_folder(
     place: Path, recipe: str, what: str, make: Callable[[Path], None], progress: Progress
 ) -> Path:

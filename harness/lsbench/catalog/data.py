@@ -74,6 +74,6 @@ def _file_name(packaged: PackagedFile) -> str:
 
 
 def _place_of(name: str, packaged: PackagedFile) -> Path:
-    from lsbench.catalog.cache import cache_folder
+    from lsbench.user_cache import cache_folder
 
     return cache_folder() / "data" / f"{name}-{packaged.sha256[:12]}"

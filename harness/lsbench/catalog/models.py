@@ -81,7 +81,7 @@ def prepared_model(name: str) -> Path | None:
 
 
 def _place_of(reference: Packaged) -> Path:
-    from lsbench.catalog.cache import cache_folder
+    from lsbench.user_cache import cache_folder
 
     entry, packaged = reference.entry, reference.entry.packaged
     assert packaged is not None, "every entry of kind 'package' has its pinned file"
@@ -113,9 +113,10 @@ def _packaged(reference: Packaged, progress: Progress, check: Check | None) -> M
 
 
 def _unpacked(file: Path, progress: Progress, check: Check | None) -> ModelSource:
-    from lsbench.catalog.cache import cache_folder, prepared_folder
+    from lsbench.catalog.cache import prepared_folder
     from lsbench.catalog.gguf_conversion import RECIPE, convert_in_child
     from lsbench.catalog.weights import remembered_sha256
+    from lsbench.user_cache import cache_folder
 
     progress.update(f"Reading {file.name}", 0, None)
     sha256 = remembered_sha256((file,))[file]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import RootModel, ValidationError
 
-from lsbench.catalog.cache import cache_folder
 from lsbench.catalog.fingerprint import Fingerprint, fingerprint
 from lsbench.errors import BadInput
+from lsbench.user_cache import cache_folder
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
 

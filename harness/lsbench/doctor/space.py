@@ -50,9 +50,9 @@ def free_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
 def disk() -> Finding:
     """Whether models can be kept in the cache folder."""
     from lsbench.catalog import prepared_data, prepared_model
-    from lsbench.catalog.cache import cache_folder
     from lsbench.report.figures import size
     from lsbench.spec import DEFAULT_MODEL
+    from lsbench.user_cache import cache_folder
 
     folder = cache_folder()
     there = next(path for path in (folder, *folder.parents) if path.exists())

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lsbench.engine.attention import Attend, AttentionShape
+from lsbench.engine.attention import Attend, AttentionShape, attend
 from lsbench.engine.families import Family
 from lsbench.engine.linear import fuse, linear_in
-from lsbench.engine.mlp import mlp_of
-from lsbench.engine.rotary import Rotation
+from lsbench.engine.mlp import GatedMLP, mlp_of
+from lsbench.engine.native import NativeLayer
+from lsbench.engine.rotary import Rotation, rotate, unturned
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -71,9 +72,12 @@ class Block:
         self._bound: float | None = getattr(config, family.clip) if family.clip else None
         self._is_plain = not self._by_head and self._query_norm is None and self._bound is None
         self.mlp = mlp_of(mlp, family)
-        factor = getattr(config, family.residual_multiplier) if family.residual_multiplier else 1.0
-        self._finish_attention = _finish(_norm_in(layer, family.attention_post_norm), factor)
-        self._finish_mlp = _finish(_norm_in(layer, family.mlp_post_norm), factor)
+        self._factor = getattr(config, family.residual_multiplier) if family.residual_multiplier else 1.0
+        self._finish_attention = _finish(_norm_in(layer, family.attention_post_norm), self._factor)
+        self._finish_mlp = _finish(_norm_in(layer, family.mlp_post_norm), self._factor)
+        self._has_post_norm = any(
+            _norm_in(layer, name) is not None for name in (family.attention_post_norm, family.mlp_post_norm)
+        )
 
     @property
     def attention_bytes(self) -> int:
@@ -84,6 +88,47 @@ class Block:
     def mlp_bytes(self) -> int:
         """Bytes of weights a token reads in the MLP sub-layer; of experts, those it is routed to."""
         return self.mlp.weight_bytes
+
+    def native(self) -> NativeLayer | None:
+        """The layer as compiled code runs it; None where it is not of the standard shape."""
+        norms = [self.attention_norm, self.mlp_norm]
+        heads = [norm for norm in (self._query_norm, self._key_norm) if norm is not None]
+        standard = (
+            all(isinstance(norm, RmsNorm) for norm in (*norms, *heads))
+            and isinstance(self.mlp, GatedMLP)
+            and self.mlp.is_silu
+            and self._rotate in (rotate, unturned)
+            and self.attend is attend
+            and not (self.parallel or self._by_head or self._has_post_norm or self._bound)
+        )
+        if not standard:
+            return None
+        attention_norm, mlp_norm = cast("list[RmsNorm]", norms)
+        mlp = cast(GatedMLP, self.mlp)
+        query_norm, key_norm = cast("tuple[RmsNorm | None, ...]", (self._query_norm, self._key_norm))
+        head_norm = query_norm or key_norm
+        return NativeLayer(
+            attention_norm=attention_norm.weight,
+            qkv=(self.qkv.weight, self.qkv.bias),
+            output=(self.output.weight, self.output.bias),
+            mlp_norm=mlp_norm.weight,
+            gate_up=(mlp.gate_up.weight, mlp.gate_up.bias),
+            down=(mlp.down.weight, mlp.down.bias),
+            query_norm=None if query_norm is None else query_norm.weight,
+            key_norm=None if key_norm is None else key_norm.weight,
+            epsilons=(
+                attention_norm.epsilon,
+                mlp_norm.epsilon,
+                0.0 if head_norm is None else head_norm.epsilon,
+            ),
+            heads=self.shape.heads,
+            kv_heads=self.shape.kv_heads,
+            head_width=self.shape.head_width,
+            window=self.window,
+            scale=self.shape.scale,
+            residual=self._factor,
+            turns=self._rotate is rotate,
+        )
 
     def project(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states [N, D] to rotated queries [N, H, d], rotated keys and values [N, Hkv, d]."""
@@ -146,6 +191,23 @@ class Block:
         return heads if self._bound is None else heads.clamp(-self._bound, self._bound)
 
 
+class RmsNorm:
+    """The norm that transformers writes out as Llama's, as one fused operator: [..., D] to [..., D].
+
+    Attributes:
+        weight: [D].
+        epsilon: added to the mean square.
+    """
+
+    def __init__(self, weight: Tensor, epsilon: float) -> None:
+        self.weight, self.epsilon = weight, epsilon
+        self._width = tuple(weight.shape)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normed over the last dimension."""
+        return functional.rms_norm(x, self._width, self.weight, self.epsilon)
+
+
 def norm_of(module: nn.Module) -> Norm:
     """The module's norm, as one fused operator where that gives what the module gives.
 
@@ -161,8 +223,7 @@ def norm_of(module: nn.Module) -> Norm:
         or weight.dtype == torch.float64
     ):
         return module
-    width = tuple(weight.shape)
-    return lambda x: functional.rms_norm(x, width, weight, epsilon)
+    return RmsNorm(weight, epsilon)
 
 
 def _norm_in(parent: nn.Module, name: str | None) -> Norm | None:

@@ -133,6 +133,16 @@ class KVCache:
         self.keys[layer][sequence][:, index] = keys.transpose(0, 1)
         self.values[layer][sequence][:, index] = values.transpose(0, 1)
 
+    def mark(
+        self,
+        sequence: int,
+        positions: slice | npt.NDArray[np.int64],
+        layers: slice,
+        states: npt.NDArray[np.uint8],
+    ) -> None:
+        """Keys and values of some positions [n] are made at ``layers``, and are what ``states`` [n] says."""
+        self.state[sequence, positions, layers] = states[:, None]
+
     # -- exactness ----------------------------------------------------------------------------------
 
     def keep(self, sequence: int, position: int, frontier: int, hidden: Tensor) -> None:

@@ -1,8 +1,8 @@
 """The one seam through which every product with a weight matrix goes.
 
 ``Linear`` stands in for the model's own linear modules from loading on, in the way that DeepSpeed's
-AutoTP and torchao stand in, so that a faster few-row product can be put in one place and serve every
-family, shard and strategy. It falls back to torch's product.
+AutoTP and torchao stand in, so that one place serves every family, shard and strategy. A few rows go through
+the product that is compiled for the machine, more of them, and other precisions and devices, through torch's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsbench.engine.native import most_rows
 from lsbench.errors import UnsupportedModel
 
 
@@ -30,15 +31,22 @@ class Linear(nn.Module):
         self.weight = weight
         self.bias = bias
         self.out_features, self.in_features = weight.shape
+        self._dtype = weight.dtype
+        self._most = most_rows(weight.dtype, weight.device) * self.in_features
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
-        return functional.linear(x, self.weight, self.bias)
+        return self._product(x, self.weight, self.bias)
 
     def rows(self, x: Tensor, start: int) -> Tensor:
         """The product with the output rows from ``start`` on: [..., in] to [..., out - start]."""
-        bias = None if self.bias is None else self.bias[start:]
-        return functional.linear(x, self.weight[start:], bias)
+        return self._product(x, self.weight[start:], None if self.bias is None else self.bias[start:])
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # The weights may stand in a better precision for a while.
+        if 0 < x.numel() <= self._most and x.dtype == weight.dtype == self._dtype:
+            return torch.ops.lsbench.product.default(x, weight, bias)
+        return functional.linear(x, weight, bias)
 
     @property
     def weight_bytes(self) -> int:

@@ -41,6 +41,11 @@ class GatedMLP:
         return self.down(self._activation(gate) * up)
 
     @property
+    def is_silu(self) -> bool:
+        """Whether the activation is x * sigmoid(x)."""
+        return type(self._activation).__name__ in ("SiLU", "SiLUActivation")
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of weights that one token reads."""
         return self.gate_up.weight_bytes + self.down.weight_bytes

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lsbench.engine.cache import APPROXIMATE, MASKED, PENDING
+from lsbench.engine.cache import APPROXIMATE, MASKED, PENDING, KVCache
 from lsbench.engine.plan import DepthPlan
 from lsbench.engine.step_request import Indices, StepRequest
 
@@ -86,6 +87,11 @@ class Part:
     """What ``windowed`` gave."""
 
     @property
+    def span(self) -> slice | Indices:
+        """``positions`` as an index."""
+        return slice(self.first, self.length) if self.contiguous else self.positions
+
+    @property
     def causal(self) -> bool:
         """Whether the rows are all the positions there are, from 0 on."""
         return self.contiguous and self.first == 0
@@ -118,12 +124,32 @@ class Party:
         parts: at least one.
         chosen: [n], which rows of the step; None when they are all of them in order.
         cos, sin: [n, 1, d] rotary factors.
+        count: n.
     """
 
     parts: tuple[Part, ...]
     chosen: Tensor | None
     cos: Tensor
     sin: Tensor
+    count: int
+
+    @cached_property
+    def caches(self) -> tuple[KVCache, ...]:
+        """Where the rows are kept, each cache once."""
+        return tuple({id(part.lane.cache): part.lane.cache for part in self.parts}.values())
+
+    @cached_property
+    def places(self) -> Tensor:
+        """[3, n] int64: which of ``caches``, which sequence of it, and the position, of each row."""
+        table = np.empty((3, self.count), dtype=np.int64)
+        start = 0
+        for part in self.parts:
+            end = start + len(part.rows)
+            cache = next(place for place, each in enumerate(self.caches) if each is part.lane.cache)
+            table[0, start:end], table[1, start:end] = cache, part.lane.sequence
+            table[2, start:end] = part.positions
+            start = end
+        return torch.from_numpy(table)
 
     def split(self, *tensors: Tensor) -> Iterator[tuple[Part, tuple[Tensor, ...]]]:
         """Each part with its own rows of tensors [n, ...]."""
@@ -164,7 +190,7 @@ def make_party(
     else:
         index = torch.as_tensor(positions[rows], device=device)
         cos, sin = (table[index] for table in rotary)
-    return Party(parts, None if whole else torch.as_tensor(rows, device=device), cos, sin)
+    return Party(parts, None if whole else torch.as_tensor(rows, device=device), cos, sin, len(rows))
 
 
 def _make_part(lane: Lane, rows: Indices, positions: Indices, device: torch.device) -> Part:

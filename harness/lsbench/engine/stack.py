@@ -17,6 +17,7 @@ from lsbench.engine.block import Block, norm_of
 from lsbench.engine.families import Family, context_length, family_for
 from lsbench.engine.linear import Linear, stand_in
 from lsbench.engine.mlp import take_experts_one_by_one
+from lsbench.engine.native import native_decoder
 from lsbench.engine.rotary import RotaryTables, Rotation, rotation, unturned
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class DecoderStack:
         self.final_norm = norm_of(decoder.get_submodule(family.final_norm))
         self.head_product = cast(Linear, model.get_submodule(family.head))
         self._finish_logits = _logit_scaling(family, config)
+        self.native = native_decoder([block.native() for block in self.blocks], self.dtype, self.device)
 
     @property
     def num_layers(self) -> int:

@@ -34,6 +34,7 @@ from lsbench.engine.policy import ExitView, heads_of
 from lsbench.engine.rows import Indices, Lane, Part, Party, make_party
 from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step_request import StepRequest
+from lsbench.engine.sublayers import run_attention, run_native, runs_native
 
 
 class Step:
@@ -76,6 +77,8 @@ class Step:
         self._entering: tuple[int, Tensor] = -1, self._hidden
         """In a model whose layers are parallel, the last layer whose attention ran, and what entered it."""
         self._parties: dict[tuple[object, ...], Party | None] = {}
+        self._events: npt.NDArray[np.bool_] | None = None
+        """What ``_eventful`` found, until that changes."""
         self._changes = 0
         """How often rows have begun, joined or left: a party is made for one such time."""
 
@@ -92,17 +95,18 @@ class Step:
 
     def run(self) -> None:
         """Take every row up to the end of its plan."""
-        for layer in range(self.stack.num_layers):
-            checked = layer + 1 in self._check_layers
-            entering = self.hidden if checked else None
-            party = self._gather(2 * layer)
+        index, last, entering = 0, 2 * self.stack.num_layers, self._hidden
+        while index < last:
+            checked = index // 2 + 1 in self._check_layers
+            if checked and index % 2 == 0:
+                entering = self.hidden
+            party = self._gather(index)
+            end = index + 1
             if party is not None:
-                self._attention(layer, party)
-            party = self._gather(2 * layer + 1)
-            if party is not None:
-                self._mlp(layer, party)
-            if entering is not None:
-                self._check(layer + 1, entering)
+                end = self._run(index, party)
+            if checked and end % 2 == 0:
+                self._check(end // 2, entering)
+            index = end
         self._finish()
 
     # -- who runs -----------------------------------------------------------------------------------
@@ -167,10 +171,7 @@ class Step:
             assert party is not None
             lane.tally.older_rows += len(moving)
             lane.tally.own_passes += 1
-            if index % 2 == 0:
-                self._attention(index // 2, party)
-            else:
-                self._mlp(index // 2, party)
+            self._run(index, party, alone=True)
             reached.update(dict.fromkeys(moving, index + 1))
         return list(reached)
 
@@ -211,6 +212,7 @@ class Step:
         """
         if self._state[row] == EXACT:
             self._state[row] = APPROXIMATE
+            self._events = None
             if index % 2 and self.stack.blocks[index // 2].parallel:
                 index, hidden = index - 1, self._entered(index // 2)[row]
             # A view: hidden states are never written to.
@@ -239,35 +241,67 @@ class Step:
             self._running = party
         return self._moving
 
-    def _attention(self, layer: int, party: Party) -> None:
-        block = self.stack.blocks[layer]
-        if block.parallel:
-            self._entering = layer, self.hidden
-        hidden = self._enter(party)
-        projected = block.project(hidden, party.cos, party.sin)
-        outputs: list[Tensor] = []
-        for part, (queries, keys, values, entering) in party.split(*projected, hidden):
-            cache, sequence = part.lane.cache, part.lane.sequence
-            if part.contiguous:
-                cache.write(layer, sequence, part.first, keys, values)
-                cache.state[sequence, part.first : part.length, layer] = self._state[part.rows]
-            else:
-                cache.scatter(layer, sequence, part.positions, keys, values)
-                cache.state[sequence, part.positions, layer] = self._state[part.rows]
-            outputs.append(self._attend(layer, part, queries))
-            if part.lane.inexact[layer]:
-                self._lose_exactness(layer, part, entering)
-        attended = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        self._advance(2 * layer, party, block.finish_attention(hidden, attended))
+    def _run(self, begin: int, party: Party, alone: bool = False) -> int:
+        """Run sub-layer ``begin``, and those after it that can be run at once with it, unless ``alone``.
 
-    def _mlp(self, layer: int, party: Party) -> None:
-        block = self.stack.blocks[layer]
-        if not block.parallel:
-            self._advance(2 * layer + 1, party, block.run_mlp(self._enter(party)))
-            return
-        entering = self._entered(layer)
-        entering = entering if party.chosen is None else entering[party.chosen]
-        self._advance(2 * layer + 1, party, block.run_mlp(self._enter(party), entering))
+        Returns:
+            the first sub-layer that was not run.
+        """
+        layer, is_mlp = divmod(begin, 2)
+        native = runs_native(self.stack, party, begin)
+        end = self._uneventful_end(begin) if native and not (alone or self._observed) else begin + 1
+        parallel = self.stack.blocks[layer].parallel
+        if parallel and not is_mlp:
+            self._entering = layer, self.hidden
+        entered = self._entered(layer) if parallel and is_mlp else None
+        hidden = self._enter(party)
+        for part in party.parts:
+            part.lane.cache.mark(
+                part.lane.sequence, part.span, slice((begin + 1) // 2, (end + 1) // 2), self._state[part.rows]
+            )
+            if part.lane.riders and not alone:
+                part.lane.tally.older_rows += len(part.lane.riders) * (end - begin - 1)
+        if native:
+            after = run_native(self.stack, party, hidden, begin, end)
+        elif is_mlp:
+            if entered is not None and party.chosen is not None:
+                entered = entered[party.chosen]
+            after = self.stack.blocks[layer].run_mlp(hidden, entered)
+        else:
+            after = run_attention(self.stack, party, hidden, layer)
+        if not is_mlp:
+            for part, (entering,) in party.split(hidden):
+                if part.lane.inexact[layer]:
+                    self._lose_exactness(layer, part, entering)
+        self._advance(end - 1, party, after)
+        return end
+
+    def _uneventful_end(self, begin: int) -> int:
+        """Up to where what runs at ``begin`` goes on, with nothing to be done, seen or decided in between."""
+        if self._events is None:
+            self._events = self._eventful()
+        later = self._events[begin + 1 :]
+        return begin + 1 + int(later.argmax())
+
+    def _eventful(self) -> npt.NDArray[np.bool_]:
+        """[2L + 1] sub-layers before which rows begin, join or leave, or something is looked at."""
+        last = 2 * self.stack.num_layers
+        events = np.zeros(last + 1, dtype=bool)
+        events[last] = True
+        events[list(self._begins)] = True
+        for layer in self._check_layers:
+            events[[2 * layer - 2, 2 * layer]] = True
+        for lane in self.lanes:
+            left_out = ~np.array(lane.runs)
+            events[:last] |= left_out
+            events[1:] |= left_out
+            layers = np.array(lane.pending) | lane.masked
+            if (self._state[lane.rows] == EXACT).any() or lane.riders:
+                layers |= lane.inexact
+                # What it saw is told before anything else runs.
+                events[1:last:2] |= lane.inexact
+            events[:last:2] |= layers
+        return events
 
     def _entered(self, layer: int) -> Tensor:
         """[N, D] what entered ``layer``, whose attention may have run."""
@@ -279,20 +313,6 @@ class Step:
         before, self._moving = self._moving, hidden
         if self._observed:
             self._tell(index, party, before)
-
-    def _attend(self, layer: int, part: Part, queries: Tensor) -> Tensor:
-        block = self.stack.blocks[layer]
-        keys, values = part.lane.cache.read(layer, part.lane.sequence, part.length)
-        mask, causal, start = part.mask, part.causal, 0
-        if block.window is not None and part.length > block.window:
-            (mask, start), causal = part.windowed(block.window), False
-            keys, values = keys[:, :, start:], values[:, :, start:]
-        if part.lane.masked[layer]:
-            visible = part.lane.cache.state[part.lane.sequence, start : part.length, layer] != MASKED
-            if not visible.all():
-                sees = part.visible(block.window)[:, start:] & visible
-                mask, causal = torch.as_tensor(sees, device=self.stack.device), False
-        return block.attend(queries, keys, values, mask, causal, self.stack.shape.scale)
 
     def _lose_exactness(self, layer: int, part: Part, entering: Tensor) -> None:
         """Rows that saw an inexact position at ``layer`` are exact no further than its attention."""
@@ -331,6 +351,7 @@ class Step:
             view = ExitView(hidden[row], entering[row], head)
             lane.tally.checks += 1
             revised = lane.policy.replan(layer, view)
+            self._events = None
             if revised is not None:
                 check_plan(revised, self.stack.num_layers)
                 lane.runs, lane.kv_fill = (*lane.runs[:index], *revised.run[index:]), revised.kv_fill

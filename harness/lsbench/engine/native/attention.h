@@ -1,0 +1,127 @@
+// Attention of a few queries over the cache: each by itself, so that it gives the same bits alone and among
+// others. Scores are made position by position, then weighted values.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "vectors.h"
+
+namespace lsbench {
+
+// [positions, width] of one sequence's key or value head, contiguous.
+template <class Number>
+struct Head {
+  Number* data;
+  int64_t width;
+
+  Number* at(int64_t position) const { return data + position * width; }
+};
+
+// e^(score - highest) in place of each of `count` scores, a multiple of kLanes; returns their sum.
+inline float exponentials(float* scores, int64_t count) {
+  float highest = scores[0];
+  for (int64_t i = 1; i < count; i++) highest = std::max(highest, scores[i]);
+  Floats sums = {};
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Floats powers = exp(load(scores + i) - highest);
+    store(scores + i, powers);
+    sums += powers;
+  }
+  return sum(sums);
+}
+
+// One query [width], already scaled; it sees the positions `begin` to `end`, and `outcome` [width] is its.
+struct Query {
+  const float* query;
+  int64_t begin, end;
+  float* outcome;
+};
+
+constexpr int kQueries = 4;  // that share what is read of the cache
+
+// Scores of one key: scores[q * stride].
+template <int count, class Number>
+inline void score(const Query* queries, const Number* key, int64_t width, float* scores, int64_t stride) {
+  Floats sums[kQueries] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= width; i += kLanes) {
+    const Floats read = load(key + i);
+    for (int q = 0; q < count; q++) sums[q] += load(queries[q].query + i) * read;
+  }
+  if (i < width) {
+    const Floats read = load_part(key + i, width - i);
+    for (int q = 0; q < count; q++) sums[q] += load_part(queries[q].query + i, width - i) * read;
+  }
+  float totals[kQueries];
+  if constexpr (count == kQueries) {
+    const auto four = sums_of(sums);
+    std::memcpy(totals, &four, sizeof totals);
+  } else {
+    for (int q = 0; q < count; q++) totals[q] = sum(sums[q]);
+  }
+  for (int q = 0; q < count; q++) scores[q * stride] = totals[q];
+}
+
+// Outcomes of `count` queries, in `columns` registers from `column` on, of the last of which `last` numbers count;
+// scores are [count, stride].
+template <int count, int columns, class Number>
+inline void weigh(const Query* queries, Head<Number> values, const float* scores, int64_t stride, const float* shares,
+                  int64_t begin, int64_t end, int64_t column, int64_t last = kLanes) {
+  Floats sums[count][columns] = {};
+  for (int64_t position = begin; position < end; position++) {
+    const Number* const value = values.at(position) + column;
+    Floats read[columns];
+    for (int j = 0; j < columns; j++) read[j] = last < kLanes ? load_part(value, last) : load(value + j * kLanes);
+    for (int q = 0; q < count; q++) {
+      const float weight = scores[q * stride + position - begin];
+      for (int j = 0; j < columns; j++) sums[q][j] += weight * read[j];
+    }
+  }
+  for (int q = 0; q < count; q++)
+    for (int j = 0; j < columns; j++)
+      store_part(queries[q].outcome + column + j * kLanes, sums[q][j] * shares[q], j + 1 < columns ? kLanes : last);
+}
+
+template <int count, class Number>
+void attend(const Query* queries, Head<Number> keys, Head<Number> values) {
+  static thread_local std::vector<float> buffer;
+  int64_t begin = queries[0].begin, end = queries[0].end;
+  for (int q = 1; q < count; q++) begin = std::min(begin, queries[q].begin), end = std::max(end, queries[q].end);
+  begin -= begin % kLanes;  // a position falls on the same lane whoever else is there
+  const int64_t stride = end - begin + kLanes, width = keys.width;
+  if (int64_t(buffer.size()) < count * stride) buffer.resize(count * stride);
+  float* const scores = buffer.data();
+  for (int64_t position = begin; position < end; position++) {
+    const Number* const key = keys.at(position);
+    __builtin_prefetch(key + 16 * width, 0, 3);
+    score<count>(queries, key, width, scores + position - begin, stride);
+  }
+  float shares[count];
+  for (int q = 0; q < count; q++) {
+    // What a query does not see weighs nothing.
+    float* const own = scores + q * stride;
+    std::fill(own, own + (queries[q].begin - begin), -INFINITY);
+    std::fill(own + (queries[q].end - begin), own + stride, -INFINITY);
+    shares[q] = 1.0f / exponentials(own, stride / kLanes * kLanes);
+  }
+  int64_t column = 0;
+  for (; column + 4 * kLanes <= width; column += 4 * kLanes)
+    weigh<count, 4>(queries, values, scores, stride, shares, begin, end, column);
+  for (; column + kLanes <= width; column += kLanes)
+    weigh<count, 1>(queries, values, scores, stride, shares, begin, end, column);
+  if (column < width)
+    weigh<count, 1>(queries, values, scores, stride, shares, begin, end, column, width - column);
+}
+
+template <class Number>
+void attend(const Query* queries, int count, Head<Number> keys, Head<Number> values) {
+  switch (count) {
+    case 1: return attend<1>(queries, keys, values);
+    case 2: return attend<2>(queries, keys, values);
+    case 3: return attend<3>(queries, keys, values);
+    default: return attend<kQueries>(queries, keys, values);
+  }
+}
+
+}  // namespace lsbench

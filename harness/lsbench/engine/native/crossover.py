@@ -1,0 +1,110 @@
+"""Up to how many rows the compiled product is taken: measured once for a machine, not guessed.
+
+Both products multiply the same matrices, more of them than caches hold, in turns. Of several times of each
+matrix the shortest counts: other work on the machine makes single ones slow, and nothing makes them fast. The
+outcome is kept in the user's cache beside the library. On a machine so busy that threads wait for one
+another, where even a single row can seem to lose, nothing is kept, and a few rows are taken meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+from torch.nn import functional
+
+from lsbench.engine.native.library import library_folder, prepare
+
+_ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_MATRIX = (2048, 1024)
+_BYTES = 96 << 20
+_WHILE_BUSY = 8
+_ROUNDS = (3, 15)
+"""How often both are timed: at least, and at most where ours has not won yet."""
+
+
+class _Crossover(BaseModel):
+    """What the file beside the library says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    most_rows: dict[str, int]
+    """Precision and number of threads, as ``float32/2``, to rows."""
+
+
+def most_rows(dtype: torch.dtype, device: torch.device) -> int:
+    """Rows up to which products of this precision go through the compiled library; 0 for none."""
+    if device.type != "cpu" or dtype not in (torch.float32, torch.bfloat16) or not prepare().available:
+        return 0
+    return _found(dtype, torch.get_num_threads())
+
+
+@cache
+def _found(dtype: torch.dtype, threads: int) -> int:
+    from filelock import FileLock
+
+    place, key = library_folder() / "crossover.json", f"{str(dtype).removeprefix('torch.')}/{threads}"
+    known = _read(place)
+    if key in known:
+        return known[key]
+    # Two processes that measured at once would measure each other.
+    with FileLock(f"{place}.lock"):
+        known = _read(place)
+        if key not in known:
+            rows = measure_crossover(dtype)
+            if rows < _WHILE_BUSY and os.getloadavg()[0] > (os.cpu_count() or 1):
+                return _WHILE_BUSY
+            known = {**known, key: rows}
+            beside = place.with_suffix(".new")
+            beside.write_text(_Crossover(most_rows=known).model_dump_json(indent=2), encoding="utf-8")
+            beside.replace(place)
+    return known[key]
+
+
+def _read(place: Path) -> dict[str, int]:
+    try:
+        return _Crossover.model_validate_json(place.read_bytes()).most_rows
+    except (OSError, ValidationError):
+        return {}
+
+
+@torch.inference_mode()
+def measure_crossover(dtype: torch.dtype) -> int:
+    """The most rows with which, and with all fewer of those tried, the compiled product is the faster one."""
+    native: Callable[[Tensor, Tensor, None], Tensor] = torch.ops.lsbench.product.default
+    generator = torch.Generator().manual_seed(0)
+    count = _BYTES // (_MATRIX[0] * _MATRIX[1] * dtype.itemsize)
+    matrices = [torch.randn(_MATRIX, generator=generator).to(dtype) for _ in range(count)]
+    best = 0
+    for rows in _ROWS:
+        x = torch.randn((rows, _MATRIX[1]), generator=generator).to(dtype)
+        ours, theirs = [sys.maxsize] * count, [sys.maxsize] * count
+        for done in range(1, _ROUNDS[1] + 1):
+            _shorten(ours, native, x, matrices)
+            _shorten(theirs, functional.linear, x, matrices)
+            if done >= _ROUNDS[0] and sum(ours) <= sum(theirs):
+                break
+        if sum(ours) > sum(theirs):
+            break
+        best = rows
+    return best
+
+
+def _shorten(
+    shortest: list[int],
+    product: Callable[[Tensor, Tensor, None], Tensor],
+    x: Tensor,
+    matrices: Sequence[Tensor],
+) -> None:
+    """Take each matrix's nanoseconds where they are fewer than before."""
+    for index, matrix in enumerate(matrices):
+        begin = time.perf_counter_ns()
+        product(x, matrix, None)
+        shortest[index] = min(shortest[index], time.perf_counter_ns() - begin)
