@@ -46,9 +46,9 @@ def rows(stack: DecoderStack, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts = [0] * LAYERS
     for layer, block in enumerate(stack.blocks):
 
-        def counted(hidden, layer=layer, run_mlp=block.run_mlp):
+        def counted(hidden, *entering, layer=layer, run_mlp=block.run_mlp):
             counts[layer] += hidden.shape[0]
-            return run_mlp(hidden)
+            return run_mlp(hidden, *entering)
 
         monkeypatch.setattr(block, "run_mlp", counted)
     return counts
