@@ -51,7 +51,6 @@ def no_runs(results) -> bool:
         ((*STATIC, "--tp", "2"), ["--tensor-parallel 2"]),
         ((*STATIC, "--replicas", "2"), ["--replicas 2"]),
         ((*STATIC, "--batch_size", "0"), ["--batch-size 0"]),
-        ((*STATIC, "-s", "hf_generate", "--batch_size", "4"), ["--batch-size 4", "hf_generate brings"]),
         ((*STATIC, "--baseline", "autoregresive"), ["--baseline 'autoregresive'", "'autoregressive'"]),
         ((*STATIC, "--baseline", "static_exit:exit_layer=2"), ["--baseline", "without options"]),
         ((*STATIC, "--baseline", "dynamic_skip"), ["--baseline dynamic_skip", "autoregressive"]),

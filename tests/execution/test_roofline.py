@@ -91,7 +91,7 @@ def test_passes_do_what_the_step_does(tiny_stack, monkeypatch):
         real = getattr(Block, name)
 
         def noted(self, *given, real=real, name=name):
-            seen.setdefault(name, []).append([tuple(tensor.shape) for tensor in given])
+            seen.setdefault(name, []).append([tuple(each.shape) for each in given if each is not None])
             return real(self, *given)
 
         monkeypatch.setattr(Block, name, noted)
@@ -106,6 +106,21 @@ def test_passes_do_what_the_step_does(tiny_stack, monkeypatch):
         for name in ("attention", "mlp"):
             passes[name]()
     assert seen == in_step
+
+
+def test_where_compiled_code_runs_the_step_its_parts_are_compiled_too(tiny_model, monkeypatch):
+    from lsbench.engine.loading import load_stack
+
+    stack = load_stack(tiny_model, "float32", "cpu")
+    if stack.native is None:
+        pytest.skip("no compiled code")
+    monkeypatch.setattr(roofline, "_BUDGET_S", 0)
+    profile = profile_step(stack, 3)
+    assert [part.name for part in profile.parts] == [
+        *("attention, norms and cache write", "MLP and norms", "head", "sampling", "Python, the rest")
+    ]
+    assert sum(part.weight_bytes for part in profile.parts) == profile.weight_bytes
+    assert sum(part.seconds for part in profile.parts) == pytest.approx(profile.seconds)
 
 
 def test_the_bound_is_what_reading_the_weights_takes():

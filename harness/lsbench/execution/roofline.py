@@ -3,6 +3,7 @@
 A step is timed whole, in a session, as the run takes it. Its parts are timed by themselves, each over all
 layers in turn, so that weights come from memory as they do in a step: nothing is timed inside one, where a
 device's queue would have to be waited for. What a whole step takes beyond its parts is Python and the like.
+Where sub-layers run in compiled code, norms and cache writes are within attention and MLP and not told apart.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lsbench.execution.rounds import shortest
 
 if TYPE_CHECKING:
     from lsbench.engine import Session
+    from lsbench.engine.native import NativeDecoder
     from lsbench.engine.stack import DecoderStack
 
 WIDTHS = (1, 2, 3, 4, 5, 8, 16)
@@ -90,6 +92,16 @@ def profile_step(stack: DecoderStack, width: int) -> StepProfile:
     runs |= {name: torch.inference_mode()(run) for name, run in _passes(session, width).items()}
     took = shortest(runs, Clock(stack.device), _BUDGET_S, lambda: session.truncate(held))
     layers = stack.sublayer_bytes
+    if "call" in took:
+        calls = stack.num_layers * took["call"]
+        parts = (
+            PartCost("attention, norms and cache write", took["attention"] - calls, sum(layers[0::2])),
+            PartCost("MLP and norms", took["mlp"] - calls, sum(layers[1::2])),
+            PartCost("head", took["head"], stack.head_product.weight_bytes),
+            PartCost("sampling", took["sampling"]),
+        )
+        rest = PartCost("Python, the rest", took["step"] - sum(part.seconds for part in parts))
+        return StepProfile(width, held, took["step"], step_bytes(stack), (*parts, rest))
     norms = {name: took[f"norms before {name}"] for name in ("attention", "mlp", "head")}
     parts = (
         PartCost("attention", took["attention"] - norms["attention"], sum(layers[0::2])),
@@ -110,10 +122,16 @@ def _passes(session: Session, width: int) -> dict[str, Callable[[], object]]:
     cache.reserve(length)
     hidden = stack.embed(torch.tensor([session.tokens()[-1]] * width, device=stack.device))
     cos, sin = (table[held:length] for table in stack.rotary(length))
+    logits = stack.head(hidden)
+    always = {
+        "head": lambda: stack.head(hidden),
+        "sampling": lambda: logits.argmax(-1).tolist(),
+    }
+    if stack.native is not None and width <= stack.native.most_rows:
+        return always | _native_passes(stack.native, session, hidden, (cos, sin))
     sees = torch.arange(length)[None] <= torch.arange(held, length)[:, None]
     mask = None if width == 1 else sees.to(stack.device)
     _, new_keys, new_values = stack.blocks[0].project(hidden, cos, sin)
-    logits = stack.head(hidden)
 
     def attention() -> None:
         # Sliding windows are left out: what is held is about as long as the shortest of them.
@@ -141,13 +159,35 @@ def _passes(session: Session, width: int) -> dict[str, Callable[[], object]]:
         for layer in range(stack.num_layers):
             cache.write(layer, 0, held, new_keys, new_values)
 
-    return {
+    return always | {
         "attention": attention,
         "mlp": mlp,
-        "head": lambda: stack.head(hidden),
         "norms before attention": norms("attention_norm"),
         "norms before mlp": norms("mlp_norm"),
         "norms before head": lambda: stack.final_norm(hidden),
         "cache write": cache_write,
-        "sampling": lambda: logits.argmax(-1).tolist(),
+    }
+
+
+def _native_passes(
+    native: NativeDecoder, session: Session, hidden: Tensor, rotary: tuple[Tensor, Tensor]
+) -> dict[str, Callable[[], object]]:
+    """Attention and MLP of all layers, one call each, and what a call costs that runs nothing."""
+    cache, held, width = session.cache, session.lengths[0], hidden.shape[0]
+    places = torch.zeros((3, width), dtype=torch.int64)
+    places[2] = torch.arange(held, held + width)
+
+    def each(part: int) -> Callable[[], None]:
+        def run() -> None:
+            for layer in range(session.num_layers):
+                at = 2 * layer + part
+                kept = [cache.keys[layer]], [cache.values[layer]]
+                native.run(hidden, at, at + 1, places, rotary, *kept)
+
+        return run
+
+    return {
+        "attention": each(0),
+        "mlp": each(1),
+        "call": lambda: native.run(hidden, 0, 0, places, rotary, [], []),
     }
