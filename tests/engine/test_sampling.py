@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from lsbench.engine import Sampler, probabilities
+from lsbench.engine import Sampler, likeliest, probabilities
 from lsbench.spec import Sampling
 
 SOME_LOGITS = torch.tensor([1.0, 3.0, 0.5, 2.5, -1.0, 2.0, 0.0], dtype=torch.float64)
@@ -130,3 +130,9 @@ def test_a_distribution_need_not_sum_to_one():
     sampler, halved = Sampler(Sampling(temperature=1), 9), Sampler(Sampling(temperature=1), 9)
     weights = torch.tensor([0.2, 0.5, 0.3])
     assert [sampler.draw(weights) for _ in range(40)] == [halved.draw(weights / 8) for _ in range(40)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_likeliest_of_each_row_is_the_first_of_those_alike(dtype):
+    logits = torch.tensor([[0.0, 3.0, 1.0, 3.0], [-1.0, -2.0, -1.5, -3.0], [1.0, 1.0, 1.0, 2.0]], dtype=dtype)
+    assert likeliest(logits) == [1, 0, 3]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lsbench.engine.influence import block_influence, layer_cosines
+    from lsbench.engine.partial_head import PartialHead
     from lsbench.engine.plan import ATTENTION, MLP, DepthPlan, KVFill, sublayer
     from lsbench.engine.policy import ConstantPolicy, DepthPolicy, ExitView, StepContext
-    from lsbench.engine.sampling import Sampler, probabilities
+    from lsbench.engine.sampling import Sampler, likeliest, probabilities
     from lsbench.engine.session import Session, StepResult
     from lsbench.engine.stack import DecoderStack
     from lsbench.engine.step_request import Observer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "block_influence": "influence",
     "layer_cosines": "influence",
+    "PartialHead": "partial_head",
     "ATTENTION": "plan",
     "MLP": "plan",
     "DepthPlan": "plan",
@@ -29,6 +31,7 @@ _HOMES = {
     "ExitView": "policy",
     "StepContext": "policy",
     "Sampler": "sampling",
+    "likeliest": "sampling",
     "probabilities": "sampling",
     "Session": "session",
     "StepResult": "session",
@@ -46,12 +49,14 @@ __all__ = [
     "ExitView",
     "KVFill",
     "Observer",
+    "PartialHead",
     "Sampler",
     "Session",
     "StepContext",
     "StepResult",
     "block_influence",
     "layer_cosines",
+    "likeliest",
     "probabilities",
     "sublayer",
 ]

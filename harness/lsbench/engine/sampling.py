@@ -37,6 +37,19 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     return result
 
 
+def likeliest(logits: Tensor) -> list[int]:
+    """The most likely token of each row of ``logits`` [N, V]; of several alike the first.
+
+    On a CPU NumPy finds it ten times as fast as torch, where it would take as long as a small layer. On other
+    devices all rows are waited for once.
+    """
+    if logits.device.type == "cpu":
+        # NumPy has no bfloat16.
+        rows = logits.float() if logits.dtype == torch.bfloat16 else logits
+        return [int(token) for token in rows.numpy().argmax(-1)]
+    return [int(token) for token in logits.argmax(-1).cpu().numpy()]
+
+
 class Sampler:
     """Draws the tokens of one request.
 
@@ -56,7 +69,7 @@ class Sampler:
     def choose(self, logits: Tensor) -> int:
         """The next token from ``logits`` [V]."""
         if self.sampling.greedy:
-            return int(logits.argmax())
+            return likeliest(logits[None])[0]
         return self.draw(probabilities(logits, self.sampling))
 
     def draw(self, distribution: Tensor) -> int:

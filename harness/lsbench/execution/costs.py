@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lsbench.engine import DepthPlan, ExitView, Sampler, Session
+from lsbench.engine import DepthPlan, ExitView, Sampler, Session, likeliest
 from lsbench.engine.clock import Clock
 from lsbench.execution.rounds import shortest
 from lsbench.records import StepCost
@@ -73,12 +73,12 @@ def session_after(stack: DecoderStack, prompt: Sequence[int], room: int) -> Sess
 
 def step_of(
     session: Session, width: int, attention: bool = True, mlp: bool = True
-) -> Callable[[], list[list[int]]]:
+) -> Callable[[], list[int]]:
     """A whole step of ``width`` tokens that runs these sub-layers of all layers, and chooses the likeliest
     next ones; it leaves the tokens in the session."""
     ids = torch.tensor([[session.tokens()[-1]] * width], dtype=torch.int64, device=session.stack.device)
     plan = DepthPlan((attention, mlp) * session.num_layers, "mask")
-    return lambda: session.forward(ids, plan).logits.argmax(-1).tolist()
+    return lambda: likeliest(session.forward(ids, plan).logits[0])
 
 
 def _parts(session: Session, width: int) -> dict[str, Callable[[], object]]:
@@ -116,7 +116,7 @@ def _extras(session: Session, sampling: Sampling) -> dict[str, Callable[[], obje
     extras: dict[str, Callable[[], object]] = {
         "check": check,
         "fill": fill,
-        "likeliest": lambda: int(logits.argmax()),
+        "likeliest": lambda: likeliest(logits[None]),
         "draw": lambda: sampler.choose(logits),
     }
     return {name: torch.inference_mode()(_repeated(run)) for name, run in extras.items()}

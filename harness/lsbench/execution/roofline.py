@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lsbench.engine import likeliest
 from lsbench.engine.clock import Clock
 from lsbench.execution.bandwidth import step_bytes
 from lsbench.execution.costs import session_after, step_of
@@ -125,7 +126,7 @@ def _passes(session: Session, width: int) -> dict[str, Callable[[], object]]:
     logits = stack.head(hidden)
     always = {
         "head": lambda: stack.head(hidden),
-        "sampling": lambda: logits.argmax(-1).tolist(),
+        "sampling": lambda: likeliest(logits),
     }
     if stack.native is not None and width <= stack.native.most_rows:
         return always | _native_passes(stack.native, session, hidden, (cos, sin))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lsbench.engine import Sampler, probabilities
+from lsbench.engine import Sampler, likeliest, probabilities
 from lsbench.spec import Sampling
 
 
@@ -29,13 +29,15 @@ class Drafted:
             None when it was not drawn but chosen (greedily, or by looking it up). Read only when sampling.
         layers: layers run to propose it.
         is_full_model: the session ran the token before it wholly and exactly, and this one was chosen from
-            the logits which that gave: there is nothing left to verify.
+            the logits which that gave with the whole head: there is nothing left to verify.
+        head_share: what was read of the head's weights to propose it, 0 to 1.
     """
 
     token: int
     distribution: Tensor | None = None
     layers: float = 0.0
     is_full_model: bool = False
+    head_share: float = 1.0
 
 
 def settle(drafted: Sequence[Drafted], logits: Tensor, sampler: Sampler) -> tuple[int, int]:
@@ -47,7 +49,7 @@ def settle(drafted: Sequence[Drafted], logits: Tensor, sampler: Sampler) -> tupl
         sampler: of the request.
     """
     if sampler.sampling.greedy:
-        choices = [int(choice) for choice in logits.argmax(-1)]
+        choices = likeliest(logits)
         taken = 0
         while taken < len(drafted) and drafted[taken].token == choices[taken]:
             taken += 1
