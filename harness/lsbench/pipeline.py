@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lsbench.evaluation.requests import RequestSet
     from lsbench.evaluation.sandbox import Sandbox
     from lsbench.execution.worker import Contender, Worker
-    from lsbench.records import SampleRecord
+    from lsbench.records import Products, SampleRecord
     from lsbench.store.run_folder import RunFolder
 
 
@@ -89,15 +89,18 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
         the baseline, then every strategy that is not the baseline itself, options checked.
 
     Raises:
-        BadInput: unknown names, bad options, two strategies alike, more than can be placed.
+        BadInput: unknown names, bad options, two strategies alike, more than can be placed, an environment
+            variable that says nothing.
     """
     from lsbench.catalog import check_model_name
+    from lsbench.engine.native.library import wanted
     from lsbench.evaluation.tasks import check_task_names
     from lsbench.execution.plan import place
     from lsbench.execution.worker import Contender
     from lsbench.strategy.registry import resolve
 
     place(spec)
+    wanted()
     if not spec.strategies:
         raise BadInput("No strategy given; add --strategy NAME (`lsbench ls strategies` lists them)")
     labels = [choice.label for choice in spec.strategies]
@@ -162,9 +165,12 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
         id=source.id, path=str(source.path), sha256=source.sha256, num_layers=facts.num_layers, dtype=dtype
     )
     threads = use_threads(spec.threads)
-    folder = resume or RunFolder.create(spec.output, spec, gpus=devices(device), threads=threads)
+    products = _products(dtype, device, view)
+    folder = resume or RunFolder.create(
+        spec.output, spec, gpus=devices(device), threads=threads, products=products
+    )
     with folder:
-        segment = folder.resume() if resume is not None else 0
+        segment = folder.resume(products) if resume is not None else 0
         folder.update_manifest(
             model=model,
             lossless={contender.label: contender.strategy.lossless for contender in contenders},
@@ -172,7 +178,12 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             sandbox=sandbox.mechanism if sandbox else None,
         )
         warning = sandbox.warning if sandbox is not None else None
-        folder.add_notes(*requests.notes, *([warning] if warning else []), *_about_turns(spec, contenders))
+        folder.add_notes(
+            *requests.notes,
+            *([warning] if warning else []),
+            *_about_turns(spec, contenders),
+            *_about_products(products, device),
+        )
         for text in folder.manifest.notes:
             view.note(text)
         try:
@@ -368,6 +379,15 @@ def _worker(
     )
 
 
+def _products(dtype: str, device: str, view: View) -> Products:
+    """What will multiply a few rows with weights; built before the model loads, if it has not been."""
+    import torch
+
+    from lsbench.engine.native import products_for
+
+    return products_for(getattr(torch, dtype), torch.device(device), view.stage)
+
+
 def _sandbox(spec: RunSpec, requests: RequestSet) -> Sandbox | None:
     """What will confine generated programs, tried out before the model loads; None when no task has any."""
     from lsbench.evaluation.sandbox import Sandbox
@@ -383,6 +403,15 @@ def _about_turns(spec: RunSpec, contenders: Sequence[Contender]) -> list[str]:
         for contender in contenders
         if spec.batch_size > 1 and contender.strategy.batching() == "turns"
     ]
+
+
+def _about_products(products: Products, device: str) -> list[str]:
+    """What it costs that nothing compiled serves on a CPU."""
+    from lsbench.engine.native.service import WHAT_TORCHS_COST
+
+    if products.kind == "native" or not device.startswith("cpu"):
+        return []
+    return [f"Few-row products are {products.words}: {WHAT_TORCHS_COST}."]
 
 
 def _mean_layers(record: SampleRecord) -> float | None:

@@ -60,6 +60,26 @@ class Bandwidth(BaseModel):
     """Threads that read; None where a device read its own memory."""
 
 
+class Products(BaseModel):
+    """What multiplies a few rows with a matrix of weights, which is most of what decoding does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["native", "torch"]
+    """Compiled for this machine, or torch's own."""
+    detail: str
+    """For which instruction set they are compiled; or why torch's serve."""
+    most_rows: int | None = None
+    """Up to how many rows the compiled ones serve; torch's serve beyond. None where torch's always do."""
+
+    @property
+    def words(self) -> str:
+        """All that in a few words."""
+        if self.kind == "torch":
+            return f"torch's own ({self.detail})"
+        return self.detail if self.most_rows is None else f"{self.detail}, up to {self.most_rows} rows"
+
+
 class RecordKey(NamedTuple):
     """What makes a record unique within a run, and so what resuming goes by."""
 
@@ -120,6 +140,8 @@ class SampleRecord(BaseModel):
     """Layers run in drafting, rejected drafts included; None when the strategy cannot tell."""
     verify_layers: float | None = None
     """Layers run in verifying, over all tokens of all passes; likewise."""
+    draft_heads: float | None = None
+    """Output heads read in drafting, a trimmed one by its share of weight bytes; likewise."""
     checks: int | None = None
     """How often a depth policy looked at a token on its way up; this and the next four are None when the
     strategy decodes in a loop of its own."""

@@ -23,7 +23,7 @@ _MARKS: dict[Status, tuple[str, str]] = {
     "limited": ("limited", "yellow"),
     "missing": ("MISSING", "bold red"),
 }
-_MARK_WIDTH, _NAME_WIDTH = 7, 14
+_MARK_WIDTH, _NAME_WIDTH = 7, 16
 _HOW_TO_READ = (
     "%: what reading the weights once would take at that bandwidth, as a share of what it does take; 100% is "
     "all that memory allows. Keys and values are read besides. A rest below 0 says by how much the parts, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lsbench.doctor.compute import accelerators, compiler, ninja, processor
+from lsbench.doctor.compute import accelerators, compiler, few_row_products, ninja, processor
 from lsbench.doctor.finding import Finding
 from lsbench.doctor.generated_code import sandbox
 from lsbench.doctor.plugins import strategies
@@ -29,6 +29,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("strategies", strategies),
     ("compiler", compiler),
     ("ninja", ninja),
+    ("few-row products", few_row_products),
     ("Ray, DeepSpeed", scale),
 )
 """What is looked at, by name."""

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 from lsbench.doctor.finding import Finding
 
-_COMPILERS = ("g++", "clang++", "c++")
 _WITHOUT = "products of a few rows are torch's own, which read weights far below memory's speed"
 
 
@@ -45,32 +41,66 @@ def accelerators() -> Finding:
 
 def compiler() -> Finding:
     """The C++ compiler that native code is built with."""
+    from lsbench.engine.native.tools import COMPILERS, compiler_path
+
     path = compiler_path()
     if path is None:
         given = os.environ.get("CXX")
-        found = f"CXX names {given!r}, which is none" if given else f"none of {', '.join(_COMPILERS)}"
+        found = f"CXX names {given!r}, which is none" if given else f"none of {', '.join(COMPILERS)}"
         return Finding("compiler", "limited", f"{found}: {_WITHOUT}", "install g++ or clang++")
     return Finding("compiler", "ok", _first_line([path, "--version"]) or path)
 
 
 def ninja() -> Finding:
     """The build tool that torch's extension loader calls."""
-    path = _found("ninja")
+    from lsbench.engine.native.tools import ninja_path
+
+    path = ninja_path()
     if path is None:
         return Finding("ninja", "limited", f"not found: {_WITHOUT}", "pip install ninja")
     version = _first_line([path, "--version"])
     return Finding("ninja", "ok", version or path)
 
 
-def compiler_path() -> str | None:
-    """The compiler that torch's extension loader would call: ``CXX`` where given, else the first there is."""
-    given = os.environ.get("CXX")
-    return next(filter(None, map(_found, [given] if given else _COMPILERS)), None)
+def few_row_products() -> Finding:
+    """Whether the products that decoding rests on are compiled for this machine; nothing is built for it."""
+    from lsbench.engine.native.library import PRODUCTS, foresee, wanted
+    from lsbench.engine.native.service import WHAT_TORCHS_COST
+    from lsbench.engine.native.tools import compiler_path, ninja_path
+    from lsbench.errors import BadInput
+
+    name = "few-row products"
+    try:
+        left_out = not wanted()
+    except BadInput as error:
+        return Finding(name, "missing", str(error), f"unset {PRODUCTS}, or set it to one of these")
+    found = foresee()
+    if found is None:
+        return Finding(name, "ok", f"compiled at the first run, by {compiler_path()}")
+    if found.available:
+        return Finding(name, "ok", f"{found.detail}{_up_to()}")
+    advice = "mend what failed, then delete that folder"
+    if left_out:
+        advice = f"unset {PRODUCTS}"
+    elif compiler_path() is None:
+        advice = "install g++ or clang++, or set CXX"
+    elif ninja_path() is None:
+        advice = "pip install ninja"
+    return Finding(name, "limited", f"torch's serve, and {WHAT_TORCHS_COST}: {found.detail}", advice)
 
 
-def _found(program: str) -> str | None:
-    """On the path, or beside this interpreter: an environment that was not activated is not on the path."""
-    return shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
+def _up_to() -> str:
+    """Up to how many rows, as far as it was measured before."""
+    import torch
+
+    from lsbench.engine.native.crossover import known_rows
+
+    rows = {name: known_rows(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    told = [f"{count} in {name}" for name, count in rows.items() if count is not None]
+    if not told:
+        return "; up to how many rows they win is measured at the first run"
+    first, *others = told
+    return ", up to " + " and ".join([first.replace(" in", " rows in"), *others])
 
 
 def _first_line(command: list[str]) -> str | None:

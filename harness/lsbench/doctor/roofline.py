@@ -63,6 +63,7 @@ def take_roofline(
 
     from lsbench.catalog import resolve_model
     from lsbench.engine.loading import load_stack, model_facts, resolve_device
+    from lsbench.engine.native import products_for
     from lsbench.execution.bandwidth import measure_bandwidth
     from lsbench.execution.machine import use_threads
     from lsbench.execution.roofline import WIDTHS, profile_step
@@ -72,6 +73,8 @@ def take_roofline(
     place = torch.device(resolve_device(device))
     source = resolve_model(model, None, progress, model_facts)
     in_use = use_threads(threads)
+    for dtype in dict.fromkeys(dtypes):  # what they are built and measured with must not be timed
+        products_for(getattr(torch, dtype), place, lambda text: progress.update(text, 0, None))
     measured: list[Bandwidth | None] = []
     profiles: dict[str, tuple[StepProfile, ...]] = {}
     for dtype in dict.fromkeys(dtypes):

@@ -49,6 +49,8 @@ def run_facts(manifest: Manifest) -> RunFacts:
         ("system", hardware.system),
         ("threads", figures.NONE if manifest.threads is None else str(manifest.threads)),
     ]
+    if manifest.products is not None:
+        machine.append(("few-row products", manifest.products.words))
     if manifest.bandwidth is not None:
         machine.append(("memory bandwidth", figures.rate(manifest.bandwidth.bytes_per_second)))
     if manifest.load_average is not None:

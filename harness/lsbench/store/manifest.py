@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from lsbench.errors import BadInput, DamagedResults
 from lsbench.metrics import ModelInfo, Status
-from lsbench.records import Bandwidth, StepCost
+from lsbench.records import Bandwidth, Products, StepCost
 from lsbench.spec import Frozen, RunSpec
 from lsbench.store.machine import GitState, Hardware
 
@@ -55,6 +55,9 @@ class Manifest(Frozen):
     hardware: Hardware
     threads: int | None = None
     """Threads of torch's CPU operators as they were, not as asked."""
+    products: Products | None = None
+    """What multiplied a few rows with weights; a resume with others is told in ``notes``. None in folders of
+    before, when torch's did."""
     load_average: tuple[float, float, float] | None = None
     """Over 1, 5 and 15 minutes, before the run began."""
     seeds: dict[str, int] = Field(default_factory=dict)

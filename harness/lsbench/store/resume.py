@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from lsbench.errors import BadInput
+from lsbench.records import Products
 from lsbench.spec import RunSpec, StrategyChoice
 from lsbench.store import machine
 from lsbench.store.manifest import Manifest
@@ -56,10 +57,15 @@ def check_resumable(
             )
 
 
-def changes_since(manifest: Manifest, segment: int) -> list[str]:
-    """Versions and hardware that are not as they were when the run began, in words.
+def changes_since(manifest: Manifest, segment: int, products: Products | None = None) -> list[str]:
+    """Versions, hardware and products that are not as they were when the run began, in words.
 
     They do not stop a resume: speed is paired within a segment only.
+
+    Args:
+        manifest: of the run.
+        segment: the one that begins now.
+        products: that serve now; None where that is not known.
     """
     now = machine.versions()
     changed = [
@@ -70,6 +76,9 @@ def changes_since(manifest: Manifest, segment: int) -> list[str]:
     cpu = machine.hardware().cpu
     if cpu != manifest.hardware.cpu:
         changed.append(f"processor {manifest.hardware.cpu} then, {cpu} now")
+    if products is not None and products != manifest.products:
+        before = "torch's own" if manifest.products is None else manifest.products.words
+        changed.append(f"few-row products: {before} then, {products.words} now")
     return [f"Resumed (segment {segment}) with {change}." for change in changed]
 
 

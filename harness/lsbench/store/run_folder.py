@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from lsbench.errors import BadInput, DamagedResults, LsbenchError
 from lsbench.metrics import Metrics
-from lsbench.records import RecordKey, SampleRecord
+from lsbench.records import Products, RecordKey, SampleRecord
 from lsbench.spec import RunSpec
 from lsbench.store import machine
 from lsbench.store.atomic import remove_leftovers, write_atomically
@@ -59,6 +59,7 @@ class RunFolder:
         *,
         gpus: tuple[str, ...] = (),
         threads: int | None = None,
+        products: Products | None = None,
         seeds: dict[str, int] | None = None,
     ) -> RunFolder:
         """Make the folder of a new run and write its manifest, before anything slow begins.
@@ -68,6 +69,7 @@ class RunFolder:
             spec: what was asked.
             gpus: names of the devices used.
             threads: threads of torch's CPU operators, as they are.
+            products: what multiplies a few rows with weights.
             seeds: seeds beside the run's own.
 
         Raises:
@@ -86,6 +88,7 @@ class RunFolder:
                 versions=machine.versions(),
                 hardware=machine.hardware(gpus),
                 threads=threads,
+                products=products,
                 load_average=machine.load_average(),
                 seeds={"run": spec.seed, **(seeds or {})},
                 git=machine.git_state(),
@@ -115,11 +118,14 @@ class RunFolder:
             raise BadInput(f"{folder} is not a results folder: it has no {MANIFEST}.")
         return cls(folder, read_manifest(folder / MANIFEST))
 
-    def resume(self) -> int:
+    def resume(self, products: Products | None = None) -> int:
         """Take the lock, mend what a kill left behind, and begin the run's next segment.
 
-        Call ``check_resumable`` first. A torn last line is cut off, with a note in the manifest;
-        so are versions and hardware that differ from those the run was begun with.
+        Call ``check_resumable`` first. A torn last line is cut off, with a note in the manifest; noted too
+        are versions, hardware and products that differ from those the run was begun with.
+
+        Args:
+            products: what multiplies a few rows with weights now.
 
         Returns:
             The new segment's number, for ``SampleRecord.segment``.
@@ -139,7 +145,7 @@ class RunFolder:
             remove_leftovers(self.path)
             self._finished = {key for key, record in read.records.items() if record.error is None}
             segment = self._manifest.segments
-            notes += changes_since(self._manifest, segment)
+            notes += changes_since(self._manifest, segment, products)
             self.update_manifest(segments=segment + 1, status="running", notes=tuple(dict.fromkeys(notes)))
         except OSError as error:
             self.close()

@@ -3,11 +3,20 @@
 Torch's own products read weights at a fraction of memory's speed when there are only a few rows. The sources
 beside this file read them as fast as memory gives them. They are built once, by torch's extension loader
 (``library``), and taken up to as many rows as they win on this machine (``crossover``). Where they cannot be
-built, and in other precisions or on other devices, torch's product does the work, and ``status`` says why.
+built, and in other precisions or on other devices, torch's product does the work, and ``service`` says why.
 """
 
 from lsbench.engine.native.crossover import most_rows
 from lsbench.engine.native.decoder import NativeDecoder, NativeLayer, native_decoder
-from lsbench.engine.native.library import NativeStatus, prepare, status
+from lsbench.engine.native.library import NativeStatus, prepare
+from lsbench.engine.native.service import products_for
 
-__all__ = ["NativeDecoder", "NativeLayer", "NativeStatus", "most_rows", "native_decoder", "prepare", "status"]
+__all__ = [
+    "NativeDecoder",
+    "NativeLayer",
+    "NativeStatus",
+    "most_rows",
+    "native_decoder",
+    "prepare",
+    "products_for",
+]

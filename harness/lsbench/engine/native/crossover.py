@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -39,33 +38,77 @@ class _Crossover(BaseModel):
     """Precision and number of threads, as ``float32/2``, to rows."""
 
 
-def most_rows(dtype: torch.dtype, device: torch.device) -> int:
-    """Rows up to which products of this precision go through the compiled library; 0 for none."""
-    if device.type != "cpu" or dtype not in (torch.float32, torch.bfloat16) or not prepare().available:
+_FOUND: dict[str, int] = {}
+"""As this process goes by: it does not change while a model is loaded."""
+
+
+def most_rows(
+    dtype: torch.dtype, device: torch.device, tell: Callable[[str], None] = lambda message: None
+) -> int:
+    """Rows up to which products of this precision go through the compiled library; 0 for none.
+
+    Args:
+        dtype: of weights and rows.
+        device: where they are.
+        tell: hears that it is being measured, which takes seconds, or that the library is being built.
+    """
+    if not compiled_for(dtype, device) or not prepare(tell).available:
         return 0
-    return _found(dtype, torch.get_num_threads())
+    key = _key(dtype)
+    if key not in _FOUND:
+        _FOUND[key] = _find(dtype, key, tell)
+    return _FOUND[key]
 
 
-@cache
-def _found(dtype: torch.dtype, threads: int) -> int:
+def compiled_for(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether there are compiled products at all for weights of this precision there."""
+    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+
+
+def known_rows(dtype: torch.dtype) -> int | None:
+    """``most_rows`` on this machine, with as many threads as torch uses now; None if it was not measured."""
+    key = _key(dtype)
+    return _FOUND.get(key, _read(_place()).get(key))
+
+
+def _find(dtype: torch.dtype, key: str, tell: Callable[[str], None]) -> int:
     from filelock import FileLock
 
-    place, key = library_folder() / "crossover.json", f"{str(dtype).removeprefix('torch.')}/{threads}"
+    place = _place()
     known = _read(place)
     if key in known:
         return known[key]
-    # Two processes that measured at once would measure each other.
-    with FileLock(f"{place}.lock"):
-        known = _read(place)
-        if key not in known:
-            rows = measure_crossover(dtype)
-            if rows < _WHILE_BUSY and os.getloadavg()[0] > (os.cpu_count() or 1):
-                return _WHILE_BUSY
-            known = {**known, key: rows}
-            beside = place.with_suffix(".new")
-            beside.write_text(_Crossover(most_rows=known).model_dump_json(indent=2), encoding="utf-8")
-            beside.replace(place)
+    tell("Measuring up to how many rows the few-row products win (once)")
+    try:
+        # Two processes that measured at once would measure each other.
+        with FileLock(f"{place}.lock"):
+            known = _read(place)
+            if key not in known:
+                rows = measure_crossover(dtype)
+                if rows < _WHILE_BUSY and _busy():
+                    return _WHILE_BUSY
+                known = {**known, key: rows}
+                beside = place.with_suffix(".new")
+                beside.write_text(_Crossover(most_rows=known).model_dump_json(indent=2), encoding="utf-8")
+                beside.replace(place)
+    except OSError:  # a cache that cannot be written: every process measures for itself
+        return known.get(key) or measure_crossover(dtype)
     return known[key]
+
+
+def _busy() -> bool:
+    try:
+        return os.getloadavg()[0] > (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # the system does not tell
+        return False
+
+
+def _place() -> Path:
+    return library_folder() / "crossover.json"
+
+
+def _key(dtype: torch.dtype) -> str:
+    return f"{str(dtype).removeprefix('torch.')}/{torch.get_num_threads()}"
 
 
 def _read(place: Path) -> dict[str, int]:

@@ -13,7 +13,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lsbench.errors import BadInput
+from lsbench.engine.native.tools import compiler_path, ninja_path, what_is_missing
+from lsbench.errors import unknown
 from lsbench.user_cache import cache_folder
 
 PRODUCTS = "LSBENCH_PRODUCTS"
@@ -29,6 +29,7 @@ PRODUCTS = "LSBENCH_PRODUCTS"
 
 _SOURCES = Path(__file__).parent
 _LIBRARY, _FAILURE = "lsbench_native.so", "failure.txt"
+_CHOICES = ("native", "torch")
 
 
 @dataclass(frozen=True)
@@ -44,26 +45,57 @@ class NativeStatus:
     detail: str
 
 
+_LEFT_OUT = NativeStatus(False, f"left out by {PRODUCTS}=torch")
+
+
+def wanted() -> bool:
+    """Whether the compiled products are to be used, as ``LSBENCH_PRODUCTS`` says.
+
+    Raises:
+        BadInput: it says neither ``native`` nor ``torch``.
+    """
+    chosen = os.environ.get(PRODUCTS) or _CHOICES[0]
+    if chosen not in _CHOICES:
+        raise unknown(PRODUCTS, chosen, _CHOICES)
+    return chosen == _CHOICES[0]
+
+
 def prepare(tell: Callable[[str], None] = lambda message: None) -> NativeStatus:
     """Build the library unless that was done, and load it.
 
     Args:
-        tell: hears that it is being built, which takes a quarter of a minute, or awaited.
+        tell: hears that it is being built, which takes half a minute, or awaited.
 
     Raises:
         BadInput: the environment variable ``LSBENCH_PRODUCTS`` says neither ``native`` nor ``torch``.
     """
-    chosen = os.environ.get(PRODUCTS, "native")
-    if chosen not in ("native", "torch"):
-        raise BadInput(f"{PRODUCTS} is {chosen!r}; it can be native (the default) or torch")
-    if chosen == "torch":
-        return NativeStatus(False, f"left out by {PRODUCTS}=torch")
-    return _prepared(tell)
+    if not wanted():
+        return _LEFT_OUT
+    if not _LOADED:
+        _LOADED.append(_load(library_folder(), tell))
+    return _LOADED[0]
 
 
-def status() -> NativeStatus:
-    """As ``prepare`` found it; it is prepared if that has not been done."""
-    return prepare()
+def foresee() -> NativeStatus | None:
+    """What ``prepare`` will find, as far as that is known without building or loading anything.
+
+    Returns:
+        None where the library is yet to be built.
+
+    Raises:
+        BadInput: as ``prepare``.
+    """
+    if not wanted():
+        return _LEFT_OUT
+    if _LOADED:
+        return _LOADED[0]
+    folder = library_folder()
+    if (folder / _LIBRARY).exists():
+        return _built()
+    if (folder / _FAILURE).exists():
+        return _failed(folder)
+    missing = what_is_missing()
+    return None if missing is None else NativeStatus(False, missing)
 
 
 def library_folder() -> Path:
@@ -75,28 +107,33 @@ _LOADED: list[NativeStatus] = []
 """What came of loading it: that is done once in a process, because torch takes an operator once."""
 
 
-def _prepared(tell: Callable[[str], None]) -> NativeStatus:
-    if not _LOADED:
-        if _compiler() is None:
-            return NativeStatus(False, "no C++ compiler was found (install g++ or clang, or set CXX)")
-        _LOADED.append(_load(library_folder(), tell))
-    return _LOADED[0]
-
-
 def _load(folder: Path, tell: Callable[[str], None]) -> NativeStatus:
     import torch
 
-    built, failure = folder / _LIBRARY, folder / _FAILURE
     try:
-        _build_once(folder, tell)
-        if failure.exists():
-            reason = failure.read_text(encoding="utf-8").strip()
-            return NativeStatus(False, f"they could not be compiled: {reason} (see {failure})")
-        torch.ops.load_library(str(built))
+        if not folder.exists():
+            missing = what_is_missing()
+            if missing is not None:
+                return NativeStatus(False, missing)
+            _build_once(folder, tell)
+        if (folder / _FAILURE).exists():
+            return _failed(folder)
+        torch.ops.load_library(str(folder / _LIBRARY))
     except OSError as error:
-        return NativeStatus(False, f"they could not be built or loaded: {error}")
+        return NativeStatus(False, f"the compiled ones could not be built or loaded: {error}")
     _describe_to_torch()
+    return _built()
+
+
+def _built() -> NativeStatus:
     return NativeStatus(True, f"compiled for {_instruction_set()}")
+
+
+def _failed(folder: Path) -> NativeStatus:
+    """What is remembered: a compiler that failed once is not waited for again."""
+    told = folder / _FAILURE
+    reason = told.read_text(encoding="utf-8").strip()
+    return NativeStatus(False, f"compiling failed: {reason} (delete {folder} to try again)")
 
 
 def _build_once(folder: Path, tell: Callable[[str], None]) -> None:
@@ -109,11 +146,11 @@ def _build_once(folder: Path, tell: Callable[[str], None]) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        tell("waiting for another process that compiles the few-row products")
+        tell("Waiting for another process that compiles the few-row products")
         lock.acquire()
     try:
         if not folder.exists():
-            tell("compiling the few-row products for this machine (once, about half a minute)")
+            tell("Compiling the few-row products for this machine (once, about half a minute)")
             _build(folder)
     finally:
         lock.release()
@@ -142,23 +179,32 @@ def _compile(place: Path) -> Path | str:
         "is_python_module=False)"
     )
     # In a process of its own: the loader sets up compilers, prints, and would load the library from where it
-    # is built. Its build needs ninja, which may be installed beside Python without being on the path.
-    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
+    # is built. The tools may stand beside Python without being on the path.
+    tools = [str(Path(tool).parent) for tool in (ninja_path(), compiler_path()) if tool is not None]
+    path = os.pathsep.join((os.environ.get("PATH", ""), *tools))
     done = subprocess.run(
         [sys.executable, "-c", script, str(place), str(_SOURCES / "decoder.cpp"), *_flags()],
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, "CXX": compiler_path() or ""},
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     built = place / _LIBRARY
     if built.exists():
         return built
-    lines = (done.stdout + done.stderr).splitlines()
-    telling = [line.strip() for line in lines if "error" in line.lower()] or [
-        line for line in lines if line.strip()
-    ]
-    return telling[0] if telling else f"the compiler ended with code {done.returncode}"
+    return _telling_line(done.stdout + done.stderr) or f"the build ended with code {done.returncode}"
+
+
+def _telling_line(printed: str) -> str | None:
+    """Of all that ninja, the compiler and Python print, the line that says what went wrong.
+
+    Ninja passes on what the compiler said, after the command that failed; Python ends with the exception.
+    """
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    failed = next((at for at, line in enumerate(lines) if line.startswith("FAILED:")), len(lines))
+    said = [line for line in lines[failed + 2 :] if not line.startswith("ninja:")]
+    return next(iter([line for line in said if "error" in line.lower()] or said or lines[-1:]), None)
 
 
 @cache
@@ -169,18 +215,15 @@ def _flags() -> tuple[str, ...]:
     return "-O3", native, "-fno-math-errno", "-fopenmp", "-Wno-psabi"
 
 
-def _compiler() -> str | None:
-    return shutil.which(os.environ.get("CXX", "c++"))
-
-
 @cache
 def _name() -> str:
     """A name that changes with everything that the library depends on."""
     import torch
 
-    compiler = _compiler()
+    compiler = compiler_path()
     version = "" if compiler is None else _output(compiler, "--version")
-    parts = [torch.__version__, sys.version, platform.machine(), _machine(), version, *_flags()]
+    parts = [torch.__version__, sys.version, platform.machine(), _machine(), compiler or "", version]
+    parts.extend(_flags())
     parts.extend(path.read_text(encoding="utf-8") for path in sorted(_SOURCES.glob("*.h")))
     parts.append((_SOURCES / "decoder.cpp").read_text(encoding="utf-8"))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -205,7 +248,8 @@ def _instruction_set() -> str:
     import torch
 
     capability = torch.backends.cpu.get_cpu_capability()
-    return {"AVX512": "AVX-512", "AVX2": "AVX2"}.get(capability, platform.machine())
+    others = "NEON" if platform.machine().lower() in ("aarch64", "arm64") else platform.machine()
+    return {"AVX512": "AVX-512", "AVX2": "AVX2"}.get(capability, others)
 
 
 def _describe_to_torch() -> None:
