@@ -70,6 +70,14 @@ def test_a_mistake_in_the_command(more, words, cli, run_of, results):
     assert no_runs(results)
 
 
+def test_products_that_there_are_not(cli, run_of, results, monkeypatch):
+    monkeypatch.setenv("LSBENCH_PRODUCTS", "nativ")
+    said = cli(*run_of(ONE, *STATIC))
+    assert said.code == 2
+    assert "LSBENCH_PRODUCTS 'nativ'. Did you mean 'native'?" in said.error
+    assert no_runs(results)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from lsbench.errors import BadInput
+from lsbench.records import Products
 from lsbench.spec import RunSpec, StrategyChoice
 from lsbench.store.manifest import Manifest, ModelFacts
-from lsbench.store.resume import check_resumable
+from lsbench.store.resume import changes_since, check_resumable
 from lsbench.store.run_folder import RunFolder
 
 OTHER: dict[str, object] = {
@@ -74,3 +75,33 @@ def test_both_values_are_shown(manifest: Manifest, spec: RunSpec):
 def test_other_weights_are_refused(manifest: Manifest, spec: RunSpec):
     with pytest.raises(BadInput, match="had SHA-256 abc, now xyz"):
         check_resumable(manifest, spec, "xyz")
+
+
+COMPILED = Products(kind="native", detail="compiled for AVX2", most_rows=24)
+TORCHS = Products(kind="torch", detail="no C++ compiler was found")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (
+            COMPILED,
+            TORCHS,
+            "compiled for AVX2, up to 24 rows then, torch's own (no C++ compiler was found) now",
+        ),
+        (
+            TORCHS,
+            COMPILED,
+            "torch's own (no C++ compiler was found) then, compiled for AVX2, up to 24 rows now",
+        ),
+        (None, COMPILED, "torch's own then, compiled for AVX2, up to 24 rows now"),
+    ],
+)
+def test_other_products_are_told(manifest: Manifest, before, now, told: str):
+    begun = manifest.model_copy(update={"products": before})
+    assert changes_since(begun, 2, now) == [f"Resumed (segment 2) with few-row products: {told}."]
+
+
+@pytest.mark.parametrize("now", [COMPILED, None])
+def test_the_same_products_are_not(manifest: Manifest, now):
+    assert changes_since(manifest.model_copy(update={"products": COMPILED}), 2, now) == []

@@ -109,7 +109,7 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
         device: where to put it.
 
     Raises:
-        BadInput: the weights cannot be read.
+        BadInput: the weights cannot be read, or the environment asks for products that there are not.
         UnsupportedModel: no family declares the architecture, or it asks for what the engine cannot do; no
             weight is read then.
     """
@@ -118,8 +118,10 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    from lsbench.engine.native.library import wanted
     from lsbench.engine.stack import DecoderStack
 
+    wanted()
     precision: torch.dtype = getattr(torch, dtype)
     try:
         with _no_progress_bar():
