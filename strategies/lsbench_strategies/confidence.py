@@ -14,18 +14,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lsbench.engine import ExitView
+from lsbench.engine import ExitView, PartialHead
 
 Measure = Literal["softmax_max", "softmax_margin", "entropy", "hidden_cosine", "patience"]
-PartialHead = Callable[[Tensor], Tensor]
-"""Hidden states [N, D] to logits [N, n] of some tokens."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Confidence:
         """The confidence at a candidate; call it once at each, in order."""
         if self._measure == "hidden_cosine":
             return view.cosine
-        logits = view.logits if self._partial_head is None else self._partial_head(view.hidden[None])[0]
+        logits = view.logits if self._partial_head is None else view.logits_of(self._partial_head)
         if self._measure == "patience":
             return float(self._agreements(int(logits.argmax())))
         return _of_logits(self._measure, logits.float())
@@ -94,8 +92,9 @@ def _of_logits(measure: Measure, logits: Tensor) -> float:
         top = torch.topk(logits, 2).values - torch.logsumexp(logits, dim=-1)
         first, second = top.exp().tolist()
         return first - second
-    log_probabilities = torch.log_softmax(logits, dim=-1)
-    return 1 + float(torch.dot(log_probabilities.exp(), log_probabilities)) / math.log(logits.shape[-1])
+    # A token that a trimmed head leaves out has no chance, and adds nothing.
+    entropy = float(torch.special.entr(torch.softmax(logits, dim=-1)).sum())
+    return 1 - entropy / math.log(logits.shape[-1])
 
 
 def decayed_threshold(threshold: float, decay: float, step: int) -> float:

@@ -14,7 +14,7 @@ from typing import Literal, cast
 
 from pydantic import field_validator, model_validator
 
-from lsbench.engine import DepthPlan, DepthPolicy, ExitView, KVFill, StepContext
+from lsbench.engine import DepthPlan, DepthPolicy, ExitView, KVFill, PartialHead, StepContext
 from lsbench.strategy import (
     BadInput,
     Choice,
@@ -27,7 +27,7 @@ from lsbench.strategy import (
     StrategyOptions,
     option,
 )
-from lsbench_strategies.confidence import SCALES, Confidence, Measure, PartialHead, decayed_threshold
+from lsbench_strategies.confidence import SCALES, Confidence, Measure, decayed_threshold
 from lsbench_strategies.frequent_tokens import frequent_tokens
 from lsbench_strategies.layers import check_layer
 
@@ -140,7 +140,9 @@ class DynamicExit(Strategy):
     A check costs the final norm and the head on one position (``hidden_cosine``: a cosine); the logits of the
     check that stops a token are reused to choose the next. With ``check_vocab`` the measure is that of a
     softmax over a few tokens: an approximation, more confident than the whole, since the probability of all
-    other tokens is left out of it. The logits of all tokens are then computed at the exit.
+    other tokens is left out of it. The logits of all tokens are then computed at the exit. A draft with
+    a trimmed vocabulary is checked on that vocabulary, or on the tokens of ``check_vocab``; where both are as
+    large, one product serves the check and the choice.
     """
 
     Options = DynamicExitOptions

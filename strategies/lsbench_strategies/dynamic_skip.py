@@ -15,7 +15,7 @@ from typing import Literal, cast
 
 from pydantic import field_validator, model_validator
 
-from lsbench.engine import DepthPlan, DepthPolicy, KVFill
+from lsbench.engine import DepthPlan, DepthPolicy, KVFill, PartialHead
 from lsbench.strategy import (
     BadInput,
     Choice,
@@ -193,11 +193,13 @@ class DynamicSkip(Strategy):
         self._refuse_online()
         return self._policy()
 
-    def draft(self, request: GenerateRequest, stop_below: float = 0.0) -> Draft:
+    def draft(
+        self, request: GenerateRequest, stop_below: float = 0.0, head: PartialHead | None = None
+    ) -> Draft:
         """The ladder, ranked anew after every verifying pass where ``skip_set`` is ``online``."""
         if self._options.skip_set != "online":
-            return super().draft(request, stop_below)
-        return OnlineSkipSetDraft(self._policy(), self._influence, self._plans_by, stop_below)
+            return super().draft(request, stop_below, head)
+        return OnlineSkipSetDraft(self._policy(), self._influence, self._plans_by, stop_below, head)
 
     def _policy(self) -> LadderPolicy:
         return LadderPolicy(

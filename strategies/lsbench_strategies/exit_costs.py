@@ -27,11 +27,15 @@ class ExitCosts:
         depths: of each exit, ascending: the weights up to it, in layers.
         full: the weights of all layers, in layers.
         head: the weights of the head, in layers.
+        draft_head: those that drafting reads of it; all of them unless given.
     """
 
-    def __init__(self, depths: Sequence[float], full: float, head: float) -> None:
+    def __init__(
+        self, depths: Sequence[float], full: float, head: float, draft_head: float | None = None
+    ) -> None:
         self._depths = np.asarray(depths, dtype=np.float64)
         self._full, self._head = full, head
+        self._draft_head = head if draft_head is None else draft_head
         self._step = _Line(proportional=True)
         """Of one row, over the weights that it runs."""
         self._layer = _Line(proportional=False)
@@ -50,7 +54,7 @@ class ExitCosts:
             self._step.add(self._full + self._head, verify_cost)
             return
         depth = float(self._depths[exit])
-        weight = depth + self._head
+        weight = depth + self._draft_head
         self._step.add(weight, draft_cost / drafted)
         alone = self._step.at(np.array([weight]))[0] * depth / weight
         rest = self._full - depth + self._head
@@ -62,7 +66,7 @@ class ExitCosts:
 
         Weights that are read, in layers, until something was measured.
         """
-        weights = self._depths + self._head
+        weights = self._depths + self._draft_head
         counts = np.arange(most + 1)
         if self._step.is_empty:
             return weights[:, None] * counts + self._full + self._head

@@ -1,12 +1,19 @@
-"""The tokens that a model predicts most, whatever its tokenizer."""
+"""Few tokens that do for nearly all that a model writes, and how many of them a draft does best with.
+
+A draft that predicts the most frequent tokens alone reads their part of the output head only, as in FR-Spec
+(Zhao et al., 2025, arXiv:2502.14856). Which they are is told by calibration: the model's own predictions,
+because the calibration text is far too short to have shown every frequent token once.
+"""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from lsbench.engine import DepthPlan, Session
 from lsbench.strategy import Preparation
+
+_SMALLEST = 256
+_LEAST_GAIN = 1.02
+"""Below it, laying a few logits out over the whole vocabulary costs what is gained."""
 
 
 def frequent_tokens(preparation: Preparation, count: int) -> Tensor:
@@ -24,11 +31,46 @@ def frequent_tokens(preparation: Preparation, count: int) -> Tensor:
     Returns:
         [count] ids, most frequent first; the lower id first where two are alike.
     """
-    stack = preparation.stack
-    total = torch.zeros(stack.vocabulary_size, dtype=torch.float64, device=stack.device)
-    plan = DepthPlan.full(stack.num_layers)
-    for prompt in preparation.calibration_prompts:
-        tokens = torch.tensor([prompt], dtype=torch.int64, device=stack.device)
-        logits = Session(stack, capacity=len(prompt)).forward(tokens, plan).logits[0]
-        total += torch.softmax(logits.float(), dim=-1).sum(dim=0, dtype=torch.float64)
-    return torch.sort(total, descending=True, stable=True).indices[:count]
+    return preparation.predicted_tokens.most_frequent(count)
+
+
+def best_draft_vocabulary(preparation: Preparation, num_speculations: int) -> int | None:
+    """How many of the most frequent tokens a draft does best with; None where it is the whole vocabulary.
+
+    The powers of two below V are compared by what they gain for the draft that a trimmed head serves worst:
+    one as deep as the model, so that the head is the least part of its steps, whose every token would be
+    taken, so that every token it lacks is a loss. A shallower draft saves more for it, and one that errs on
+    its own loses less, so any gains at least as much. A token it lacks is met as often as the
+    calibration prompts say of one another, and ends what a cycle takes. Costs are weights read.
+
+    Args:
+        preparation: the model and its calibration prompts.
+        num_speculations: tokens drafted a cycle.
+    """
+    size = preparation.stack.vocabulary_size
+    layers, head = sum(preparation.sublayer_bytes), preparation.stack.head_product.weight_bytes
+    best, most = None, _LEAST_GAIN
+    count = _SMALLEST
+    while count < size:
+        coverage = preparation.predicted_tokens.coverage(count)
+        if coverage is None:
+            return None
+        gain = trimming_gain(coverage, count / size, head / (layers + head), num_speculations)
+        if gain > most:
+            best, most = count, gain
+        count *= 2
+    return best
+
+
+def trimming_gain(coverage: float, rows: float, head: float, num_speculations: int) -> float:
+    """Tokens per cost with a trimmed head over those with a whole one, for the draft that gains least by it.
+
+    Args:
+        coverage: how often the right token is among those kept.
+        rows: the part of the head's rows that is kept.
+        head: the part of all weights that the whole head is.
+        num_speculations: K, tokens drafted a cycle.
+    """
+    tokens = sum(coverage**place for place in range(num_speculations + 1)) / (num_speculations + 1)
+    cost = (num_speculations * (1 - head + rows * head) + 1) / (num_speculations + 1)
+    return tokens / cost

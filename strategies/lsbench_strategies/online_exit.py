@@ -2,7 +2,8 @@
 
 As in DEL (Entezari Zarch et al., 2025), the hidden states after every candidate exit are there once a cycle
 is verified: from the draft's own steps below its exit, from the verifying pass above it, and exact. Final
-norm and head on one of them give the very token that a draft stopping there would have proposed.
+norm and head on one of them give the very token that a draft stopping there would have proposed (the
+draft's own head: a trimmed one, where it drafts with that).
 
 That product is all that learning costs: one row of it for each candidate, at most eight, in one product for
 one of a cycle's positions (each in turn, standing for all of them); in the first four cycles, and later as
@@ -17,8 +18,9 @@ import time
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
-from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, Sampler, Session
+from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, PartialHead, Sampler, Session
 from lsbench.strategy import Drafted, HiddenStates, PolicyDraft, Sampling, Verification, acceptance_chance
 from lsbench_strategies.exit_choice import ExitChoice
 from lsbench_strategies.exit_costs import ExitCosts
@@ -44,7 +46,7 @@ class OnlineExitDraft(PolicyDraft):
         plans: of each candidate exit, in ascending order.
         exits: the candidates' layers.
         sampling: of the request.
-        stop_below: as ``PolicyDraft`` has it.
+        stop_below, head: as ``PolicyDraft`` has them.
     """
 
     def __init__(
@@ -54,16 +56,18 @@ class OnlineExitDraft(PolicyDraft):
         exits: Sequence[int],
         sampling: Sampling,
         stop_below: float,
+        head: PartialHead | None = None,
     ) -> None:
-        super().__init__(ConstantPolicy(plans[0]), stop_below)
+        super().__init__(ConstantPolicy(plans[0]), stop_below, head)
         self._policies = [ConstantPolicy(plan) for plan in plans]
         self._last_sublayers = [2 * layer - 1 for layer in exits]
         self._sampling = sampling
         weights = stack.sublayer_bytes
         layer = sum(weights) / stack.num_layers
         depths = [sum(weights[: last + 1]) / layer for last in self._last_sublayers]
-        self._head = stack.head_product.weight_bytes / layer
-        costs = ExitCosts(depths, float(stack.num_layers), self._head)
+        whole = stack.head_product.weight_bytes / layer
+        self._look_cost = whole if head is None else whole * head.share
+        costs = ExitCosts(depths, float(stack.num_layers), whole, self._look_cost)
         # Costs in weights are known beforehand; only seconds are learnt by trying.
         self.choice = ExitChoice(depths, float(stack.num_layers), costs, probes=sampling.greedy)
         self.observer = self._states = HiddenStates(stack.num_layers)
@@ -93,7 +97,7 @@ class OnlineExitDraft(PolicyDraft):
             begin = time.perf_counter()
             self._looks += self._look(session, verification, used)
             # In the unit of the cycles' costs. What a look finds was read off: no device is still busy.
-            self._cost_of_looks += time.perf_counter() - begin if self._sampling.greedy else self._head
+            self._cost_of_looks += time.perf_counter() - begin if self._sampling.greedy else self._look_cost
         self._cycle += 1
         self._states.forget()
 
@@ -109,8 +113,12 @@ class OnlineExitDraft(PolicyDraft):
         hidden = [state for state in found if state is not None]
         if target is None or not hidden:
             return False
-        chances = acceptance_chance(target, session.stack.head(torch.stack(hidden)), self._sampling)
+        chances = acceptance_chance(target, self._predicted(session, torch.stack(hidden)), self._sampling)
         seen = [exit for exit, state in zip(exits, found, strict=True) if state is not None]
         for exit, chance in zip(seen, chances.tolist(), strict=True):
             self.choice.record(exit, chance, len(positions))
         return True
+
+    def _predicted(self, session: Session, hidden: Tensor) -> Tensor:
+        """[N, V] logits that drafting would come to from hidden states [N, D]."""
+        return session.stack.head(hidden) if self.head is None else self.head.spread(self.head(hidden))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lsbench.engine import DepthPlan, Session
+from lsbench.engine import DepthPlan, PartialHead, Session
 from lsbench.strategy import HiddenStates, PolicyDraft, Verification
 from lsbench_strategies.difficulty import LadderPolicy
 
@@ -55,7 +55,7 @@ class OnlineSkipSetDraft(PolicyDraft):
         policy: made for the request, with the plans of the calibrated ladder.
         calibrated: [2L] block influence on the calibration prompts.
         plans: from the influence of each sub-layer to a plan for every rung.
-        stop_below: as ``PolicyDraft`` has it.
+        stop_below, head: as ``PolicyDraft`` has them.
     """
 
     def __init__(
@@ -64,8 +64,9 @@ class OnlineSkipSetDraft(PolicyDraft):
         calibrated: Sequence[float],
         plans: Callable[[Sequence[float]], Sequence[DepthPlan]],
         stop_below: float,
+        head: PartialHead | None = None,
     ) -> None:
-        super().__init__(policy, stop_below)
+        super().__init__(policy, stop_below, head)
         self._ladder = policy
         self._plans = plans
         self.influence = RunningInfluence(calibrated)

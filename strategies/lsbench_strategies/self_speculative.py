@@ -8,9 +8,11 @@ speculative sampling (Leviathan et al., 2023; Chen et al., 2023).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Annotated, Any, Literal, cast
 
-from lsbench.engine import ConstantPolicy, DepthPlan, DepthPolicy, Session
+from pydantic import Field, create_model
+
+from lsbench.engine import ConstantPolicy, DepthPlan, DepthPolicy, PartialHead, Session
 from lsbench.strategy import (
     BadInput,
     Choice,
@@ -27,6 +29,9 @@ from lsbench.strategy import (
     option,
     speculate,
 )
+from lsbench_strategies.frequent_tokens import best_draft_vocabulary, frequent_tokens
+
+DraftVocabulary = Literal["auto", "full"] | Annotated[int, Field(ge=2)]
 
 
 class SelfSpeculativeOptions(StrategyOptions):
@@ -53,15 +58,41 @@ class SelfSpeculativeOptions(StrategyOptions):
         search=Choice((False, True)),
     )
 
+    @property
+    def draft_vocabulary(self) -> DraftVocabulary:
+        """``draft.vocab``."""
+        return cast(DraftVocabulary, getattr(self, _VOCAB))
+
+
+_VOCAB = "draft.vocab"
+"""Given to any draft, and so written among its options. As a field it can only be declared by a call."""
+
+_fields: dict[str, Any] = {
+    _VOCAB: (
+        DraftVocabulary,
+        option(
+            "full",
+            help="tokens that the draft predicts: full, the n most frequent of the calibration text (it "
+            "reads their part of the head alone), or auto, as many as gain most",
+            search=Choice(("full", "auto")),
+            examples=(16,),
+        ),
+    )
+}
+_Options = create_model("SelfSpeculativeOptions", __base__=SelfSpeculativeOptions, **_fields)
+
 
 class SelfSpeculative(Strategy):
     """Drafts with fewer layers and verifies with all of them: the full model's own output.
+
+    With ``draft.vocab`` the draft proposes frequent tokens alone, and what it drew from gives all others no
+    chance; verifying reads the whole head, and decides exactly as ever.
 
     A draft that lets older tokens ride along to full depth (``draft.kv_fill=recompute`` where depth differs
     from token to token) makes its verifying pass start over; ``propagate`` or ``mask`` lets it resume.
     """
 
-    Options = SelfSpeculativeOptions
+    Options = _Options
     lossless = True
 
     def __init__(self, options: StrategyOptions) -> None:
@@ -71,6 +102,12 @@ class SelfSpeculative(Strategy):
             raise BadInput(
                 f"--strategy self_speculative: draft={self._options.draft.name} decodes in a loop of its own "
                 "and cannot draft; name a strategy that only decides depth, such as static_exit"
+            )
+        vocabulary = self._options.draft_vocabulary
+        if isinstance(vocabulary, int) and not self._draft.drafts_with_a_head():
+            raise BadInput(
+                f"--strategy self_speculative: draft.vocab={vocabulary} has no effect, because "
+                f"draft={self._options.draft.name} proposes tokens without the model's head; leave it out"
             )
 
     def check(self, num_layers: int) -> None:
@@ -97,6 +134,25 @@ class SelfSpeculative(Strategy):
         """The draft calibrates."""
         self._full = DepthPlan.full(preparation.num_layers)
         self._draft.prepare(preparation)
+        self._head = self._trimmed_head(preparation)
+
+    def _trimmed_head(self, preparation: Preparation) -> PartialHead | None:
+        """What the draft predicts with; None is the whole head."""
+        count = self._options.draft_vocabulary
+        if count == "full" or not self._draft.drafts_with_a_head():
+            return None
+        if count == "auto":
+            found = best_draft_vocabulary(preparation, self._options.num_speculations)
+            if found is None:
+                return None
+            count = found
+        size = preparation.stack.vocabulary_size
+        if count >= size:
+            raise BadInput(
+                f"--strategy self_speculative: draft.vocab={count}, but the model has {size} tokens in all: "
+                "give fewer, or full"
+            )
+        return preparation.stack.partial_head(frequent_tokens(preparation, count))
 
     def policy(self, request: GenerateRequest | ScoreWindow) -> DepthPolicy:
         """Full depth: what every token is decided, and so scored, at."""
@@ -105,7 +161,8 @@ class SelfSpeculative(Strategy):
     def generate(self, session: Session, request: GenerateRequest) -> Iterator[Emitted]:
         """Draft and verify."""
         options = self._options
-        draft = self._draft.draft(request, options.draft_stop)
+        trimmed = {} if self._head is None else {"head": self._head}
+        draft = self._draft.draft(request, options.draft_stop, **trimmed)
         return speculate(session, request, draft, options.num_speculations, options.adaptive)
 
     @property

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
-from lsbench.engine import ConstantPolicy, DepthPlan, DepthPolicy, KVFill
+from lsbench.engine import ConstantPolicy, DepthPlan, DepthPolicy, KVFill, PartialHead
 from lsbench.strategy import (
     BadInput,
     Choice,
@@ -75,11 +75,13 @@ class StaticExit(Strategy):
         self._refuse_online()
         return ConstantPolicy(self._plans[0])
 
-    def draft(self, request: GenerateRequest, stop_below: float = 0.0) -> Draft:
+    def draft(
+        self, request: GenerateRequest, stop_below: float = 0.0, head: PartialHead | None = None
+    ) -> Draft:
         """The one plan; where ``exit_layer`` is ``online``, the best of some by what was verified so far."""
         if not self.decides_draft_length:
-            return super().draft(request, stop_below)
-        return OnlineExitDraft(self._stack, self._plans, self._exits, request.sampling, stop_below)
+            return super().draft(request, stop_below, head)
+        return OnlineExitDraft(self._stack, self._plans, self._exits, request.sampling, stop_below, head)
 
     def _refuse_online(self) -> None:
         if self._options.exit_layer == "online":

@@ -6,12 +6,13 @@ chosen layers to stop there or to change the rest of the plan. Everything it see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from lsbench.engine.partial_head import PartialHead
 from lsbench.engine.plan import DepthPlan
 
 
@@ -23,7 +24,8 @@ class StepContext:
         position: absolute position of the token about to run.
         step: how many tokens ran since the prompt (0 for the first).
         prompt_length: tokens of the prompt.
-        previous_logits: [V] that the token about to run was chosen from.
+        previous_logits: [V] that the token about to run was chosen from; in a draft with a trimmed head,
+            minus infinity for tokens that it leaves out.
         prompt_perplexity: exp of the mean negative log-likelihood of the prompt's tokens given those
             before them; None unless the policy's ``needs_prompt_perplexity`` is set or when the
             prompt has a single token.
@@ -58,28 +60,48 @@ class StepContext:
 class ExitView:
     """The newest position after some layer.
 
-    Attributes:
-        hidden: [D] after the layer.
-        previous_hidden: [D] that entered the layer.
+    Args:
+        hidden: [D] after the layer; kept.
+        previous_hidden: [D] that entered the layer; kept.
+        head: final norm and head of the step, hidden states [N, D] to logits.
+        partial: the head of the step where it reads some tokens alone: then ``head`` gives logits of these.
     """
 
-    def __init__(self, hidden: Tensor, previous_hidden: Tensor, head: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        hidden: Tensor,
+        previous_hidden: Tensor,
+        head: Callable[[Tensor], Tensor],
+        partial: PartialHead | None = None,
+    ) -> None:
         self.hidden = hidden
         self.previous_hidden = previous_hidden
         self._head = head
-        self._logits: Tensor | None = None
+        self._partial = partial
+        self._product: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:
-        """[V] after final norm and head; computed once, and reused if the token stops here."""
-        if self._logits is None:
-            self._logits = self._head(self.hidden[None])[0]
-        return self._logits
+        """[V] after final norm and head, minus infinity for tokens that the step's head leaves out.
+
+        The product is made once, and reused if the token stops here.
+        """
+        made = self._made()
+        return made if self._partial is None else self._partial.spread(made)
+
+    def logits_of(self, head: PartialHead) -> Tensor:
+        """[n] of some tokens; of those that the step predicts, the product is the step's own."""
+        return self._made() if head is self._partial else head(self.hidden[None])[0]
 
     @property
     def computed_logits(self) -> Tensor | None:
-        """``logits`` if anyone has asked for them."""
-        return self._logits
+        """``logits`` if anyone has asked for the product."""
+        return None if self._product is None else self.logits
+
+    def _made(self) -> Tensor:
+        if self._product is None:
+            self._product = self._head(self.hidden[None])[0]
+        return self._product
 
     @cached_property
     def cosine(self) -> float:
@@ -87,21 +109,31 @@ class ExitView:
         return float(torch.cosine_similarity(self.hidden.float(), self.previous_hidden.float(), dim=0))
 
 
-def heads_of(head: Callable[[Tensor], Tensor], hidden: Tensor) -> list[Callable[[Tensor], Tensor]]:
+def heads_of(
+    whole: Callable[[Tensor], Tensor], hidden: Tensor, partial: Sequence[PartialHead | None]
+) -> list[Callable[[Tensor], Tensor]]:
     """A head for each of several positions looked at together, [n, D]: whoever asks first asks for all.
 
-    The head's weights are read once for them, as they are where everything else runs together.
+    A head's weights are read once for those that share it, as they are where everything else runs together.
+
+    Args:
+        whole: final norm and the whole head.
+        hidden: of the positions.
+        partial: the head of each, where it is not the whole one.
     """
-    if len(hidden) == 1:
-        return [head]
-    made: list[Tensor] = []
+    places: dict[PartialHead | None, list[int]] = {}
+    for place, head in enumerate(partial):
+        places.setdefault(head, []).append(place)
+    made: dict[PartialHead | None, Tensor] = {}
 
-    def row(place: int) -> Tensor:
-        if not made:
-            made.append(head(hidden))
-        return made[0][place : place + 1]
+    def row(head: PartialHead | None, place: int) -> Tensor:
+        if head not in made:
+            product = whole if head is None else head
+            made[head] = product(hidden if len(places) == 1 else hidden[places[head]])
+        row = places[head].index(place)
+        return made[head][row : row + 1]
 
-    return [lambda _, place=place: row(place) for place in range(len(hidden))]
+    return [lambda _, head=head, place=place: row(head, place) for place, head in enumerate(partial)]
 
 
 class DepthPolicy:
@@ -161,8 +193,8 @@ class ConstantPolicy(DepthPolicy):
 
 def normalised_entropy(logits: Tensor) -> float:
     """Shannon entropy of softmax(``logits`` [V]) divided by log V."""
-    log_probabilities = torch.log_softmax(logits.float(), dim=-1)
-    entropy = -(log_probabilities.exp() * log_probabilities).sum()
+    # A token that a trimmed head leaves out has no chance, and adds nothing.
+    entropy = torch.special.entr(torch.softmax(logits.float(), dim=-1)).sum()
     return float(entropy) / float(torch.log(torch.tensor(float(logits.shape[-1]))))
 
 

@@ -35,6 +35,7 @@ class Lane:
         check_layers: after which layers (1..L-1) the policy wants to look.
         riders: rows of older positions that ride along now, in order of position.
         observer: who is told what the sequence's positions run, or None.
+        head: what the new positions are predicted after with, where it is not the whole head.
         tally: what is done besides running the new positions is added to it.
         has_left: whether the new positions have left out a sub-layer; then none of them is exact.
         has_brought_up: whether the step has changed older positions.
@@ -44,7 +45,7 @@ class Lane:
     def __init__(self, request: StepRequest, sequence: int, first_row: int, plan: DepthPlan) -> None:
         cache, count, policy = request.cache, request.count, request.policies.get(sequence)
         self.cache, self.sequence, self.count, self.policy = cache, sequence, count, policy
-        self.observer, self.tally = request.observer, request.tally
+        self.observer, self.head, self.tally = request.observer, request.head, request.tally
         self.rows = slice(first_row, first_row + count)
         self.end = int(cache.lengths[sequence])
         self.first = self.end - count

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lsbench.engine.cache import KVCache
+from lsbench.engine.partial_head import PartialHead
 from lsbench.engine.plan import DepthPlan, check_plan
 from lsbench.engine.policy import DepthPolicy, StepContext
 from lsbench.engine.stack import DecoderStack
@@ -37,7 +38,7 @@ class StepResult:
     """What a step gave.
 
     Attributes:
-        logits: [B, T, V].
+        logits: [B, T, V]; minus infinity for tokens that the step's head leaves out.
         layers_run: [B, T] float64; a layer run in part counts its share of weight bytes.
         runs: [B, T, 2L] bool, the sub-layers each token ran.
     """
@@ -134,6 +135,7 @@ class Session:
         tokens: Tensor,
         plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy],
         observer: Observer | None = None,
+        head: PartialHead | None = None,
     ) -> StepResult:
         """Append tokens and run them under a plan, or as deep as a policy decides.
 
@@ -144,13 +146,16 @@ class Session:
             tokens: [B, T] int64, T >= 1.
             plan_or_policy: one plan for all; one policy for all; or one policy for each sequence.
             observer: told what these positions run, sub-layer by sub-layer, and those that ride along.
+            head: predicts some tokens alone (``stack.partial_head``), and its rows of the head are all that
+                is read of it, by a policy's looks too: for a draft. None is the whole head. What the session
+                holds is the same; what it predicts is the full model's with the whole head alone.
 
         Raises:
             ValueError: a plan for another number of layers, or a shape that does not fit.
         """
         self._check_tokens(tokens)
         if isinstance(plan_or_policy, DepthPlan):
-            return self._planned(tokens, [plan_or_policy] * self.batch, {}, observer)
+            return self._planned(tokens, [plan_or_policy] * self.batch, {}, observer, head)
         many = isinstance(plan_or_policy, Sequence)
         policies = list(plan_or_policy) if many else [plan_or_policy] * self.batch
         if len(policies) != self.batch:
@@ -158,9 +163,11 @@ class Session:
         constant = [policy.constant_plan(self.num_layers) for policy in policies]
         plans = [plan for plan in constant if plan is not None]
         if len(plans) == self.batch:
-            return self._planned(tokens, plans, {}, observer)
+            return self._planned(tokens, plans, {}, observer, head)
         # A decision may rest on the token before, so that several tokens go one after the other.
-        results = [self._decided(tokens[:, t : t + 1], policies, observer) for t in range(tokens.shape[1])]
+        results = [
+            self._decided(tokens[:, t : t + 1], policies, observer, head) for t in range(tokens.shape[1])
+        ]
         if len(results) == 1:
             return results[0]
         return StepResult(
@@ -304,12 +311,17 @@ class Session:
         plans: Sequence[DepthPlan],
         policies: dict[int, DepthPolicy],
         observer: Observer | None,
+        head: PartialHead | None,
     ) -> StepResult:
         first = self.lengths
-        return self._result(self._step(tokens, plans, policies, observer=observer), first)
+        return self._result(self._step(tokens, plans, policies, observer=observer, head=head), first)
 
     def _decided(
-        self, tokens: Tensor, policies: Sequence[DepthPolicy], observer: Observer | None
+        self,
+        tokens: Tensor,
+        policies: Sequence[DepthPolicy],
+        observer: Observer | None,
+        head: PartialHead | None,
     ) -> StepResult:
         plans = [
             policy.plan(
@@ -323,7 +335,7 @@ class Session:
             )
             for sequence, policy in enumerate(policies)
         ]
-        return self._planned(tokens, plans, dict(enumerate(policies)), observer)
+        return self._planned(tokens, plans, dict(enumerate(policies)), observer, head)
 
     def _step(
         self,
@@ -332,6 +344,7 @@ class Session:
         policies: dict[int, DepthPolicy],
         last_only: bool = False,
         observer: Observer | None = None,
+        head: PartialHead | None = None,
     ) -> StepOutcome:
         for plan in plans:
             check_plan(plan, self.num_layers)
@@ -347,6 +360,7 @@ class Session:
                 policies,
                 last_only=last_only,
                 observer=observer,
+                head=head,
                 tally=self.tally,
             )
         )

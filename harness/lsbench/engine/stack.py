@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from lsbench.engine.families import Family, context_length, family_for
 from lsbench.engine.linear import Linear, stand_in
 from lsbench.engine.mlp import take_experts_one_by_one
 from lsbench.engine.native import native_decoder
+from lsbench.engine.partial_head import PartialHead
 from lsbench.engine.rotary import RotaryTables, Rotation, rotation, unturned
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class DecoderStack:
         self.final_norm = norm_of(decoder.get_submodule(family.final_norm))
         self.head_product = cast(Linear, model.get_submodule(family.head))
         self._finish_logits = _logit_scaling(family, config)
+        self._partial_heads: WeakValueDictionary[tuple[int, ...], PartialHead] = WeakValueDictionary()
         self.native = native_decoder([block.native() for block in self.blocks], self.dtype, self.device)
 
     @property
@@ -114,24 +117,23 @@ class DecoderStack:
         logits = self.head_product(self.final_norm(hidden))
         return logits if self._finish_logits is None else self._finish_logits(logits)
 
-    def partial_head(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
-        """Final norm and the head's rows of a few tokens, which are copied side by side here, once.
+    def partial_head(self, tokens: Tensor) -> PartialHead:
+        """Final norm and the head's rows of some tokens, which are copied side by side here, once.
 
         Args:
-            tokens: [n] int64 ids.
+            tokens: [n] int64 ids, each once.
 
         Returns:
-            a product that reads the n rows alone: hidden states [N, D] to logits [N, n], in their order.
+            a product that reads the n rows alone: hidden states [N, D] to logits [N, n], in their order. The
+            same object for the same tokens in the same order, as long as anyone holds it, so that whoever
+            predicts with it and whoever only looks share one copy, and one product.
         """
-        weight, bias = self.head_product.weight[tokens], self.head_product.bias
-        product = Linear(
-            nn.Parameter(weight, requires_grad=False),
-            None if bias is None else nn.Parameter(bias[tokens], requires_grad=False),
-        )
-        finish = self._finish_logits
-        if finish is None:
-            return lambda hidden: product(self.final_norm(hidden))
-        return lambda hidden: finish(product(self.final_norm(hidden)))
+        ids = tuple(tokens.tolist())
+        head = self._partial_heads.get(ids)
+        if head is None:
+            head = PartialHead(tokens, self.head_product, self.final_norm, self._finish_logits)
+            self._partial_heads[ids] = head
+        return head
 
     def rotary(self, length: int) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines [>= length, 1, width] of the rotary positions, computed once and kept.

@@ -345,10 +345,14 @@ class Step:
             return
         rows = [lane.rows.start for lane in looking]
         hidden = self.hidden
-        heads = heads_of(self.stack.head, hidden if len(hidden) == len(rows) else hidden[rows])
+        heads = heads_of(
+            self.stack.head,
+            hidden if len(hidden) == len(rows) else hidden[rows],
+            [lane.head for lane in looking],
+        )
         for lane, row, head in zip(looking, rows, heads, strict=True):
             assert lane.policy is not None  # only a policy has layers to check
-            view = ExitView(hidden[row], entering[row], head)
+            view = ExitView(hidden[row], entering[row], head, lane.head)
             lane.tally.checks += 1
             revised = lane.policy.replan(layer, view)
             self._events = None

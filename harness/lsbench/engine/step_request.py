@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lsbench.engine.cache import KVCache
+from lsbench.engine.partial_head import PartialHead
 from lsbench.engine.plan import DepthPlan
 from lsbench.engine.policy import DepthPolicy
 from lsbench.engine.tally import Tally
@@ -40,6 +41,7 @@ class StepRequest:
         verifies: it checks what a draft proposed; where sessions step together, it may wait for others that
             are still drafting.
         observer: told what the positions run.
+        head: predicts some tokens alone; None is the whole head.
         tally: what the step does besides is added to it.
     """
 
@@ -51,6 +53,7 @@ class StepRequest:
     last_only: bool = False
     verifies: bool = False
     observer: Observer | None = None
+    head: PartialHead | None = None
     tally: Tally = field(default_factory=Tally)
 
     @property
@@ -71,7 +74,8 @@ class StepOutcome:
 
     Attributes:
         hidden: [B * T, D] where the rows came to.
-        logits: [n, V], of the rows that are predicted after.
+        logits: [n, V], of the rows that are predicted after: minus infinity for tokens that the head
+            leaves out.
         runs: [B * T, 2L] bool, the sub-layers that each row ran.
     """
 

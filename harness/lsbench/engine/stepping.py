@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lsbench.engine.partial_head import PartialHead
 from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step import Step
 from lsbench.engine.step_request import StepOutcome, StepRequest
@@ -37,19 +38,27 @@ def take_step(stack: DecoderStack, requests: Sequence[StepRequest]) -> list[Step
 def _predictions(step: Step, requests: Sequence[StepRequest]) -> Tensor:
     """Logits of every row predicted after; what a policy has looked at where it stopped is not made again."""
     rows: list[int] = []
+    partial: dict[int, PartialHead] = {}
     begin = 0
     for request in requests:
-        rows.extend(begin + row for row in request.predicting)
+        wanted = [begin + row for row in request.predicting]
+        rows.extend(wanted)
+        if request.head is not None:
+            partial.update(dict.fromkeys(wanted, request.head))
         begin += request.hidden.shape[0]
     known = {
         row: view.computed_logits for row, view in step.views.items() if view.computed_logits is not None
     }
     hidden = step.hidden[: step.num_new]
-    if not known:
+    if not known and not partial:
         return step.stack.head(hidden if len(rows) == step.num_new else hidden[rows])
-    unknown = [row for row in rows if row not in known]
-    made = [known[row] for row in rows if row in known]
-    if unknown:
-        made.extend(step.stack.head(hidden[unknown]))
-    order = np.argsort([*(row for row in rows if row in known), *unknown])
-    return torch.stack([made[place] for place in order])
+    # Rows that are predicted after with the same head share its product.
+    unknown: dict[PartialHead | None, list[int]] = {}
+    for row in rows:
+        if row not in known:
+            unknown.setdefault(partial.get(row), []).append(row)
+    for head, together in unknown.items():
+        entering = hidden if len(together) == step.num_new else hidden[together]
+        made = step.stack.head(entering) if head is None else head.spread(head(entering))
+        known.update(zip(together, made, strict=True))
+    return torch.stack([known[row] for row in rows]) if len(rows) > 1 else known[rows[0]][None]

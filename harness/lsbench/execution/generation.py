@@ -52,6 +52,7 @@ class Generation:
     verify_passes: int | None
     draft_layers: float | None
     verify_layers: float | None
+    draft_heads: float | None
     checks: int | None
     spare_heads: int | None
     filled: int | None
@@ -85,6 +86,7 @@ class Followed:
         self._accepted = self._verified = 0
         self._draft_layers: float | None = None
         self._verify_layers: float | None = None
+        self._draft_heads: float | None = None
         self._reason: StopReason | None = None
         self._first = self._last = 0
         self._memory = PeakMemory(stack.device)
@@ -116,6 +118,8 @@ class Followed:
             self._draft_layers = (self._draft_layers or 0.0) + emission.draft_layers
         if emission.verify_layers is not None:
             self._verify_layers = (self._verify_layers or 0.0) + emission.verify_layers
+        if emission.draft_heads is not None:
+            self._draft_heads = (self._draft_heads or 0.0) + emission.draft_heads
         ended = self._reason is not None
         self._accepted += taken if emission.kind == "accepted" else 0
         # A pass ends with the verifier's own token, unless a stop within its drafts leaves that untaken.
@@ -147,6 +151,7 @@ class Followed:
             verify_passes=self._verified if drafts else None,
             draft_layers=self._draft_layers,
             verify_layers=self._verify_layers,
+            draft_heads=self._draft_heads,
             peak_bytes=self._memory.read(),
             # A loop of its own keeps its own cache, and counts nothing.
             **_counts(session.tally if session.lengths[0] else None),

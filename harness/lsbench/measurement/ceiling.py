@@ -28,6 +28,7 @@ class Work:
         draft_layers: layers run for each drafted token; 0 for a draft that runs no model.
         resumed_layers: leading layers of a drafted token that verifying takes over from the draft.
         layers: layers that deciding a token takes: the model's number where drafts are verified.
+        draft_head: the share of the head's weights that is read for each drafted token.
     """
 
     tokens: float
@@ -35,6 +36,7 @@ class Work:
     draft_layers: float
     resumed_layers: float
     layers: float
+    draft_head: float = 1.0
 
 
 def ceiling(
@@ -129,7 +131,17 @@ def work_of(records: Sequence[SampleRecord], num_layers: int) -> Work | None:
         draft_layers=draft_layers,
         resumed_layers=min(max(resumed, 0.0), draft_layers),
         layers=num_layers,
+        draft_head=_draft_head(told),
     )
+
+
+def _draft_head(records: Sequence[SampleRecord]) -> float:
+    """The share of the head that is read for each token drafted; all of it where that was not recorded."""
+    drafted = sum(record.drafted or 0 for record in records)
+    heads = fsum(
+        (record.drafted or 0) if record.draft_heads is None else record.draft_heads for record in records
+    )
+    return heads / drafted if drafted else 1.0
 
 
 def remainder(
@@ -153,10 +165,12 @@ def remainder(
         return None
     if any(record.checks is None for record in records):
         return None
-    checks, spare_heads, filled, older_rows, own_passes, drafted = (
+    checks, filled, older_rows, own_passes, drafted = (
         sum(getattr(record, name) or 0 for record in records)
-        for name in ("checks", "spare_heads", "filled", "older_rows", "own_passes", "drafted")
+        for name in ("checks", "filled", "older_rows", "own_passes", "drafted")
     )
+    # Where tokens are drafted, only drafts are looked at, by the head that they are drafted with.
+    spare_heads = fsum((record.spare_heads or 0) * _draft_head([record]) for record in records)
     beside = older_rows - own_passes
     if beside and len(costs) < 2:
         return None
@@ -183,15 +197,17 @@ def cycle_seconds(work: Work, costs: Sequence[StepCost]) -> float:
     seconds = together.fixed_s + together.head_s
     seconds += work.resumed_layers * alone.layer_s + (work.layers - work.resumed_layers) * together.layer_s
     if work.draft_layers > 0:
-        seconds += work.drafted * (alone.fixed_s + work.draft_layers * alone.layer_s + alone.head_s)
+        seconds += work.drafted * (
+            alone.fixed_s + work.draft_layers * alone.layer_s + work.draft_head * alone.head_s
+        )
     return seconds
 
 
 def cycle_bytes(work: Work, layer_bytes: float, head_bytes: float) -> float:
-    """Bytes of weights that a cycle reads: each draft step its layers and the head, the deciding step all."""
+    """Bytes of weights that a cycle reads: each draft step its layers and its head, the deciding step all."""
     read = work.layers * layer_bytes + head_bytes
     if work.draft_layers > 0:
-        read += work.drafted * (work.draft_layers * layer_bytes + head_bytes)
+        read += work.drafted * (work.draft_layers * layer_bytes + work.draft_head * head_bytes)
     return read
 
 

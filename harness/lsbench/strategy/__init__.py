@@ -9,6 +9,7 @@ A package registers its strategies under the entry-point group ``lsbench.strateg
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from lsbench.errors import BadInput
@@ -27,7 +28,7 @@ from lsbench.strategy.options import (
 from lsbench.strategy.preparation import Preparation
 
 if TYPE_CHECKING:
-    from lsbench.engine import DepthPolicy, Sampler, Session
+    from lsbench.engine import DepthPolicy, PartialHead, Sampler, Session
     from lsbench.strategy.acceptance import Drafted, acceptance_chance
     from lsbench.strategy.drafting import Draft, PolicyDraft, speculate
     from lsbench.strategy.hidden_states import HiddenStates
@@ -86,15 +87,24 @@ class Strategy:
         """Whether its draft decides itself how many tokens to draft, so that nobody else need."""
         return False
 
-    def draft(self, request: GenerateRequest, stop_below: float = 0.0) -> Draft:
+    def draft(
+        self, request: GenerateRequest, stop_below: float = 0.0, head: PartialHead | None = None
+    ) -> Draft:
         """A fresh draft for one request of a strategy that drafts with this one.
 
-        It follows ``policy`` unless overridden, and ends a cycle after a token of a probability below
-        ``stop_below``. An override may learn while it drafts (``Draft.learn``).
+        It follows ``policy`` unless overridden, ends a cycle after a token of a probability below
+        ``stop_below``, and proposes what ``head`` predicts. An override may learn while it drafts
+        (``Draft.learn``); one that proposes without the model's head leaves out ``head``, which is then
+        never given to it.
         """
         from lsbench.strategy.drafting import PolicyDraft
 
-        return PolicyDraft(self.policy(request), stop_below)
+        return PolicyDraft(self.policy(request), stop_below, head)
+
+    @classmethod
+    def drafts_with_a_head(cls) -> bool:
+        """Whether its draft takes ``head``, so that a trimmed one makes it cheaper."""
+        return "head" in signature(cls.draft).parameters
 
     def generate(self, session: Session, request: GenerateRequest) -> Iterator[Emitted]:
         """Continue the prompt; the caller stops iterating at a stop condition. At most ``max_new_tokens``."""

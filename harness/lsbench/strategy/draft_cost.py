@@ -61,7 +61,9 @@ class _Layers:
         pass
 
     def drafted(self, drafted: Sequence[Drafted]) -> float:
-        return sum(proposed.layers + self._head for proposed in drafted if proposed.layers)
+        return sum(
+            proposed.layers + self._head * proposed.head_share for proposed in drafted if proposed.layers
+        )
 
     def verified(self) -> float:
         return self._full

@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import fsum
 
 import torch
 from torch import Tensor
 
-from lsbench.engine import DepthPolicy, Observer, Sampler, Session, probabilities
+from lsbench.engine import DepthPolicy, Observer, PartialHead, Sampler, Session, probabilities
 from lsbench.spec import GenerateRequest
 from lsbench.strategy.acceptance import Drafted, settle
 from lsbench.strategy.draft_cost import cycle_cost
@@ -69,18 +70,22 @@ class PolicyDraft(Draft):
         stop_below: a token of lower probability (by the logits it comes from, at temperature 1) is the last
             of its cycle. It is still verified: to drop it by what was drawn would change the distribution of
             what comes out.
+        head: proposes some tokens alone, and reads their part of the head only; None proposes any. Kept as
+            ``head``.
     """
 
-    def __init__(self, policy: DepthPolicy, stop_below: float = 0.0) -> None:
+    def __init__(self, policy: DepthPolicy, stop_below: float = 0.0, head: PartialHead | None = None) -> None:
         self.policy = policy
+        self.head = head
         self._stop_below = stop_below
         self.needs_prompt_perplexity = policy.needs_prompt_perplexity
 
     def propose(self, session: Session, last: int, count: int, sampler: Sampler) -> Iterator[Drafted]:
         """Token by token, each as deep as the policy decides."""
         token = last
+        share = 1.0 if self.head is None else self.head.share
         for _ in range(count):
-            result = session.forward(_ids(session, (token,)), self.policy, self.observer)
+            result = session.forward(_ids(session, (token,)), self.policy, self.observer, self.head)
             logits = result.logits[0, -1]
             distribution = None
             if sampler.sampling.greedy:
@@ -88,8 +93,9 @@ class PolicyDraft(Draft):
             else:
                 distribution = probabilities(logits, sampler.sampling)
                 token = sampler.draw(distribution)
-            is_full = session.exact_lengths[0] == session.lengths[0]
-            yield Drafted(token, distribution, float(result.layers_run[0, -1]), is_full)
+            # With a part of the head it is not the full model's choice, however deep it came from.
+            is_full = self.head is None and session.exact_lengths[0] == session.lengths[0]
+            yield Drafted(token, distribution, float(result.layers_run[0, -1]), is_full, share)
             if self._stop_below and _probability(logits, token) < self._stop_below:
                 return
 
@@ -148,7 +154,8 @@ def speculate(
                 Verification(start, tuple(drafted), taken, last, verdict.logits, draft_cost, verify_cost),
             )
         block = tuple(proposed.token for proposed in drafted[:taken])
-        work = len(drafted), sum(proposed.layers for proposed in drafted), verdict.layers
+        layers, heads = sum(proposed.layers for proposed in drafted), _heads(drafted)
+        work = len(drafted), layers, verdict.layers, heads
         if block:
             yield Emitted(block, (full,) * taken, "accepted", *work)
             yield Emitted((last,), (full,), "verified")
@@ -215,6 +222,11 @@ def _verify(
     taken, following = settle(drafted[known:], logits, sampler)
     session.truncate(start + 1 + known + taken)
     return _Verdict(known + taken, following, logits, layers)
+
+
+def _heads(drafted: Sequence[Drafted]) -> float:
+    """Output heads read to draft, in parts of a whole one; who runs no layer reads none."""
+    return fsum(proposed.head_share for proposed in drafted if proposed.layers)
 
 
 def _probability(logits: Tensor, token: int) -> float:

@@ -21,6 +21,7 @@ class Emitted:
         drafted: how many tokens were drafted for this emission; None when nothing drafts.
         draft_layers: layers run to draft them, rejected ones included; None when it cannot be told.
         verify_layers: layers run to verify them, over all tokens that the verifying pass ran; likewise.
+        draft_heads: output heads read to draft them, a trimmed one by its share of weight bytes; likewise.
     """
 
     tokens: tuple[int, ...]
@@ -29,6 +30,7 @@ class Emitted:
     drafted: int | None = None
     draft_layers: float | None = None
     verify_layers: float | None = None
+    draft_heads: float | None = None
 
 
 @dataclass(frozen=True)

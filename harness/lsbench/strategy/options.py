@@ -173,7 +173,7 @@ def read_options(
     """
     folded = dict(given)
     for name in model.reference_fields():
-        _fold(folded, name, model.model_fields[name], prefix)
+        _fold(model, folded, name, prefix)
     try:
         # Strict JSON tells text, numbers and booleans apart, and takes a list for a tuple.
         return model.model_validate_json(json.dumps(folded), strict=True)
@@ -181,15 +181,26 @@ def read_options(
         raise OptionError(complaint(error, model.model_fields, given, prefix)) from error
 
 
-def nested_options(given: Mapping[str, JsonValue], name: str) -> dict[str, JsonValue]:
-    """The options of the strategy that the option ``name`` refers to, by their own names."""
+def nested_options(
+    model: type[StrategyOptions], given: Mapping[str, JsonValue], name: str
+) -> dict[str, JsonValue]:
+    """The options of the strategy that the option ``name`` refers to, by their own names.
+
+    An option that ``model`` itself declares as ``draft.key`` is not among them: it is one that any strategy
+    referred to is given.
+    """
     begin = f"{name}."
-    return {key.removeprefix(begin): value for key, value in given.items() if key.startswith(begin)}
+    return {
+        key.removeprefix(begin): value
+        for key, value in given.items()
+        if key.startswith(begin) and key not in model.model_fields
+    }
 
 
-def _fold(given: dict[str, JsonValue], name: str, field: FieldInfo, prefix: str) -> None:
+def _fold(model: type[StrategyOptions], given: dict[str, JsonValue], name: str, prefix: str) -> None:
     """Put a reference and the options of what it refers to in one place, in ``given`` itself."""
-    options = nested_options(given, name)
+    field = model.model_fields[name]
+    options = nested_options(model, given, name)
     for key in options:
         del given[f"{name}.{key}"]
     if name not in given:

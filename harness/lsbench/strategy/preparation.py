@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from lsbench.engine import DecoderStack
+    from lsbench.strategy.predicted_tokens import PredictedTokens
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,10 @@ class Preparation:
         from lsbench.engine import block_influence
 
         return block_influence(self.stack, self.calibration_prompts)
+
+    @cached_property
+    def predicted_tokens(self) -> PredictedTokens:
+        """What the full model predicts on the calibration prompts, likewise."""
+        from lsbench.strategy.predicted_tokens import predicted_tokens
+
+        return predicted_tokens(self.stack, self.calibration_prompts)

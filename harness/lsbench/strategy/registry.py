@@ -127,7 +127,7 @@ def _option_names(name: str, given: Mapping[str, JsonValue]) -> list[str]:
         default = model.model_fields[reference].default
         named = given.get(reference, default.name if isinstance(default, StrategyReference) else None)
         if isinstance(named, str):
-            inner = _option_names(named, nested_options(given, reference))
+            inner = _option_names(named, nested_options(model, given, reference))
             names.extend(f"{reference}.{key}" for key in inner)
     return names
 

@@ -64,7 +64,7 @@ def complete(name: str, options: Mapping[str, JsonValue], num_layers: int) -> di
     for reference in model.reference_fields():
         named = filled.get(reference)
         if isinstance(named, str):
-            inner = complete(named, nested_options(filled, reference), num_layers)
+            inner = complete(named, nested_options(model, filled, reference), num_layers)
             filled.update({f"{reference}.{key}": value for key, value in inner.items()})
     return filled
 

@@ -9,7 +9,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lsbench.engine import DecoderStack, DepthPlan, DepthPolicy, Observer, Sampler, Session, StepResult
+from lsbench.engine import (
+    DecoderStack,
+    DepthPlan,
+    DepthPolicy,
+    Observer,
+    PartialHead,
+    Sampler,
+    Session,
+    StepResult,
+)
 from lsbench.engine.batch import Batch
 from lsbench.spec import GenerateRequest, ScoreWindow
 from lsbench.strategy import Emitted, Scored, Strategy
@@ -39,9 +48,10 @@ class WatchedSession(Session):
         tokens: Tensor,
         plan_or_policy: DepthPlan | DepthPolicy | Sequence[DepthPolicy],
         observer: Observer | None = None,
+        head: PartialHead | None = None,
     ) -> StepResult:
         """As the session does."""
-        result = super().forward(tokens, plan_or_policy, observer)
+        result = super().forward(tokens, plan_or_policy, observer, head)
         self.last_depth = float(result.layers_run[0, -1])
         return result
 
