@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-import numpy as np
 import pytest
-import torch
-from scipy.stats import chi2
 
 from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, Session
 from lsbench.spec import GenerateRequest, Sampling, parse_strategy
 from lsbench.strategy import Draft, Drafted, Emitted, PolicyDraft, Preparation, acceptance, speculate
 from lsbench.strategy.registry import resolve
+from support.distribution import Output, exact_chances, p_value
+from support.drawing import Generate, drawn_together
 from support.models import random_llama
 from support.requests import generate_request
+from support.wrong_rules import always, unweighted, whole_target
 
 VOCABULARY = 6
 LENGTH = 4
@@ -28,7 +28,6 @@ PROMPT = (2, 5, 1)
 PLAIN = Sampling(temperature=0.8)
 CUT = Sampling(temperature=1.1, top_p=0.85, top_k=4)
 EXIT = "self_speculative:draft=static_exit,draft.exit_layer=1,num_speculations={}"
-Output = tuple[int, ...]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,19 +51,8 @@ class Tiny:
         self.stack = DecoderStack(model)
 
     def exact(self, sampling: Sampling) -> dict[Output, float]:
-        """Probability of every sequence; temperature, top-k and top-p written out by their definition."""
-        every = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * LENGTH)
-        rows = torch.cat([torch.tensor([PROMPT]).expand(len(every), -1), every], dim=1)
-        with torch.inference_mode():
-            logits = self.theirs(rows).logits[:, len(PROMPT) - 1 : -1].numpy()
-        result: dict[Output, float] = {}
-        for sequence, steps in zip(every.tolist(), logits, strict=True):
-            chance = 1.0
-            for token, step in zip(sequence, steps, strict=True):
-                chance *= allowed(step, sampling)[token]
-            result[tuple(sequence)] = chance
-        assert sum(result.values()) == pytest.approx(1)
-        return result
+        """Probability of every sequence."""
+        return exact_chances(self.theirs, VOCABULARY, PROMPT, LENGTH, sampling)
 
     def drawn(self, text: str, sampling: Sampling, count: int) -> Counter[Output]:
         """Sequences that a strategy gives under ``count`` seeds."""
@@ -73,45 +61,9 @@ class Tiny:
         strategy.prepare(Preparation(self.stack, ((1, 2, 3, 4, 5, 0, 2, 4), (5, 4, 3, 3, 1))))
         return self.collect(strategy.generate, sampling, count)
 
-    def collect(self, generate: Callable, sampling: Sampling, count: int) -> Counter[Output]:
-        found: Counter[Output] = Counter()
-        for seed in range(count):
-            request = generate_request(PROMPT, LENGTH, sampling=sampling, seed=seed)
-            emitted = generate(Session(self.stack, capacity=16), request)
-            found[tuple(token for emission in emitted for token in emission.tokens)] += 1
-        return found
-
-
-def allowed(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
-    """[V] the distribution that sampling draws from."""
-    weights = np.exp((logits - logits.max()) / sampling.temperature)
-    order = np.argsort(-weights)
-    if sampling.top_k:
-        weights[order[sampling.top_k :]] = 0
-    weights /= weights.sum()
-    kept, mass = [], 0.0
-    for token in order:
-        if mass >= sampling.top_p:
-            break
-        kept.append(token)
-        mass += weights[token]
-    result = np.zeros_like(weights)
-    result[kept] = weights[kept]
-    return result / result.sum()
-
-
-def p_value(found: Counter[Output], exact: dict[Output, float]) -> float:
-    """Of Pearson's chi-square test; sequences too rare to be tested alone are tested together."""
-    count = found.total()
-    assert all(exact[sequence] > 0 for sequence in found), "a sequence that cannot be"
-    often = {sequence for sequence, chance in exact.items() if chance * count >= 5}
-    pairs = [(found[sequence], exact[sequence] * count) for sequence in often]
-    rare = 1 - sum(exact[sequence] for sequence in often)
-    if rare * count >= 5:
-        pairs.append((count - sum(pair[0] for pair in pairs), rare * count))
-    statistic = sum((seen - expected) ** 2 / expected for seen, expected in pairs)
-    assert len(pairs) > 20
-    return float(chi2.sf(statistic, len(pairs) - 1))
+    def collect(self, generate: Generate, sampling: Sampling, count: int) -> Counter[Output]:
+        requests = [generate_request(PROMPT, LENGTH, sampling=sampling, seed=seed) for seed in range(count)]
+        return drawn_together(self.stack, generate, requests).outputs
 
 
 @pytest.fixture(scope="module")
@@ -130,32 +82,13 @@ def test_drafts_are_partly_taken(tiny: Tiny) -> None:
     """Where all or none are taken, any rule would pass."""
     strategy = resolve(parse_strategy(EXIT.format(2)))
     strategy.prepare(Preparation(tiny.stack, ()))
-    drafted = accepted = 0
-    for seed in range(150):
-        request = generate_request(PROMPT, LENGTH, sampling=PLAIN, seed=seed)
-        for emission in strategy.generate(Session(tiny.stack, capacity=16), request):
-            drafted += emission.drafted or 0
-            accepted += len(emission.tokens) if emission.kind == "accepted" else 0
-    assert 0.3 < accepted / drafted < 0.9
+    requests = [generate_request(PROMPT, LENGTH, sampling=PLAIN, seed=seed) for seed in range(150)]
+    assert 0.3 < drawn_together(tiny.stack, strategy.generate, requests).taken < 0.9
 
 
 @pytest.mark.slow
 def test_whole_sequences_are_distributed_as_the_full_model_has_them(tiny: Tiny) -> None:
     assert p_value(tiny.drawn(EXIT.format(2), PLAIN, SEEDS), tiny.exact(PLAIN)) > FAITHFUL
-
-
-def always(target: torch.Tensor, proposed: Drafted, uniform: float) -> bool:
-    return True
-
-
-def unweighted(target: torch.Tensor, proposed: Drafted, uniform: float) -> bool:
-    """The target's probability alone, not over the draft's."""
-    return uniform < float(target[proposed.token])
-
-
-def whole_target(target: torch.Tensor, proposed: Drafted) -> torch.Tensor:
-    """What is left is not taken off."""
-    return target
 
 
 @pytest.mark.parametrize(

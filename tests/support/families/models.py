@@ -246,8 +246,17 @@ def random_model(config: Any, dtype: torch.dtype = torch.float64, seed: int = 3)
 @lru_cache
 def tiny_family(name: str, dtype: torch.dtype = torch.float64) -> TinyFamily:
     """The same weights at every call."""
+    return made_family(name, dtype)
+
+
+def made_family(name: str, dtype: torch.dtype = torch.float64, **sizes: Any) -> TinyFamily:
+    """A model of its own, of other sizes where ``sizes`` gives them, such as ``vocab_size``."""
     variant = VARIANTS[name]
-    model = random_model(tiny_config(variant.model_type, dtype, **variant.options), dtype)
+    options = variant.options | sizes
+    for key in ("layer_types", "no_rope_layers"):
+        if key in options:
+            options[key] = options[key][: options.get("num_hidden_layers", LAYERS)]
+    model = random_model(tiny_config(variant.model_type, dtype, **options), dtype)
     outside = copy.deepcopy(model)
     if variant.model_type == "gemma2":
         outside.config._attn_implementation = "precise"
