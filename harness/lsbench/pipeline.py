@@ -22,7 +22,7 @@ from lsbench.errors import (
 )
 from lsbench.metrics import Metrics, Status
 from lsbench.records import UNTIMED
-from lsbench.spec import RunSpec, StrategyChoice
+from lsbench.spec import INT8_WEIGHTS, RunSpec, StrategyChoice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -182,7 +182,8 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             *requests.notes,
             *([warning] if warning else []),
             *_about_turns(spec, contenders),
-            *_about_products(products, device),
+            *_about_weights(dtype, facts.has_experts),
+            *_about_products(products, device, dtype),
         )
         for text in folder.manifest.notes:
             view.note(text)
@@ -383,9 +384,10 @@ def _products(dtype: str, device: str, view: View) -> Products:
     """What will multiply a few rows with weights; built before the model loads, if it has not been."""
     import torch
 
+    from lsbench.engine.loading import weight_type
     from lsbench.engine.native import products_for
 
-    return products_for(getattr(torch, dtype), torch.device(device), view.stage)
+    return products_for(weight_type(dtype), torch.device(device), view.stage)
 
 
 def _sandbox(spec: RunSpec, requests: RequestSet) -> Sandbox | None:
@@ -405,13 +407,25 @@ def _about_turns(spec: RunSpec, contenders: Sequence[Contender]) -> list[str]:
     ]
 
 
-def _about_products(products: Products, device: str) -> list[str]:
-    """What it costs that nothing compiled serves on a CPU."""
-    from lsbench.engine.native.service import WHAT_TORCHS_COST
-
-    if products.kind == "native" or not device.startswith("cpu"):
+def _about_weights(dtype: str, has_experts: bool) -> list[str]:
+    """Which model was measured, where its weights were rounded."""
+    if dtype != INT8_WEIGHTS:
         return []
-    return [f"Few-row products are {products.words}: {WHAT_TORCHS_COST}."]
+    return [
+        "int8 weights: the baseline and every strategy run the quantized model, and quality is the quantized "
+        "model's. What that costs shows in the score of a float32 run.",
+        *(["Experts of a mixture stay float32; other weights are int8."] if has_experts else []),
+    ]
+
+
+def _about_products(products: Products, device: str, dtype: str) -> list[str]:
+    """What it costs that nothing compiled serves."""
+    from lsbench.engine.native.service import WHAT_TORCHS_COST, WHAT_WIDENING_COSTS
+
+    if products.kind == "native" or not (device.startswith("cpu") or dtype == INT8_WEIGHTS):
+        return []
+    cost = WHAT_WIDENING_COSTS if dtype == INT8_WEIGHTS else WHAT_TORCHS_COST
+    return [f"Few-row products are {products.words}: {cost}."]
 
 
 def _mean_layers(record: SampleRecord) -> float | None:

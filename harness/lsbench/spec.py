@@ -58,6 +58,13 @@ class Sampling(Frozen):
         return self.temperature == 0
 
 
+INT8_WEIGHTS = "int8wo"
+"""The ``dtype`` of int8 weights, one scale to an output row, in a model that is float32 otherwise.
+
+A quantized model is another model: its baseline runs it too, and its scores are never taken for those of
+float weights."""
+
+
 class RunSpec(Frozen):
     """One ``lsbench run``, fully resolved: what the manifest records and ``--config`` reads."""
 
@@ -66,7 +73,8 @@ class RunSpec(Frozen):
     tasks: tuple[str, ...]
     model: str = DEFAULT_MODEL
     revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64", "int8wo"] = "auto"
+    """``int8wo`` is ``INT8_WEIGHTS``; ``auto`` never means it."""
     device: str = "auto"
     include_path: str | None = None
     limit: Annotated[int, Field(ge=1)] | None = None

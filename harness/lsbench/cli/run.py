@@ -54,7 +54,10 @@ def run(
     revision: Annotated[str | None, typer.Option(help="Hub revision.", rich_help_panel=_MODEL)] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(help="auto, float32, bfloat16, float16 or float64 [auto].", rich_help_panel=_MODEL),
+        typer.Option(
+            help="auto, float32, bfloat16, float16, float64, or int8wo: int8 weights [auto].",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     device: Annotated[
         str | None,

@@ -95,7 +95,7 @@ def _up_to() -> str:
 
     from lsbench.engine.native.crossover import known_rows
 
-    rows = {name: known_rows(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    rows = {name: known_rows(getattr(torch, name)) for name in ("float32", "bfloat16", "int8")}
     told = [f"{count} in {name}" for name, count in rows.items() if count is not None]
     if not told:
         return "; up to how many rows they win is measured at the first run"

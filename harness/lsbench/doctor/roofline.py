@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lsbench.errors import BadInput, unknown
+from lsbench.spec import INT8_WEIGHTS
 
 if TYPE_CHECKING:
     from lsbench.catalog import Progress
     from lsbench.execution.roofline import StepProfile
     from lsbench.records import Bandwidth
 
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+DTYPES = ("float32", "bfloat16", "float16", "float64", INT8_WEIGHTS)
 USUAL_DTYPES = ("float32", "bfloat16")
 
 
@@ -47,7 +48,7 @@ def take_roofline(
 
     Args:
         model: as ``--model`` takes it.
-        dtypes: torch dtypes by name.
+        dtypes: by name, of ``DTYPES``.
         device: as ``--device`` takes it.
         threads: of torch's CPU operators; None leaves torch's own choice.
         progress: told of what is being done.
@@ -62,7 +63,7 @@ def take_roofline(
     import torch
 
     from lsbench.catalog import resolve_model
-    from lsbench.engine.loading import load_stack, model_facts, resolve_device
+    from lsbench.engine.loading import load_stack, model_facts, resolve_device, weight_type
     from lsbench.engine.native import products_for
     from lsbench.execution.bandwidth import measure_bandwidth
     from lsbench.execution.machine import use_threads
@@ -74,7 +75,7 @@ def take_roofline(
     source = resolve_model(model, None, progress, model_facts)
     in_use = use_threads(threads)
     for dtype in dict.fromkeys(dtypes):  # what they are built and measured with must not be timed
-        products_for(getattr(torch, dtype), place, lambda text: progress.update(text, 0, None))
+        products_for(weight_type(dtype), place, lambda text: progress.update(text, 0, None))
     measured: list[Bandwidth | None] = []
     profiles: dict[str, tuple[StepProfile, ...]] = {}
     for dtype in dict.fromkeys(dtypes):

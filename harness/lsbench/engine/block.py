@@ -109,11 +109,11 @@ class Block:
         head_norm = query_norm or key_norm
         return NativeLayer(
             attention_norm=attention_norm.weight,
-            qkv=(self.qkv.weight, self.qkv.bias),
-            output=(self.output.weight, self.output.bias),
+            qkv=self.qkv.product,
+            output=self.output.product,
             mlp_norm=mlp_norm.weight,
-            gate_up=(mlp.gate_up.weight, mlp.gate_up.bias),
-            down=(mlp.down.weight, mlp.down.bias),
+            gate_up=mlp.gate_up.product,
+            down=mlp.down.product,
             query_norm=None if query_norm is None else query_norm.weight,
             key_norm=None if key_norm is None else key_norm.weight,
             epsilons=(

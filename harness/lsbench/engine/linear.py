@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lsbench.engine.native import most_rows
+from lsbench.engine.native import Product, most_rows
 from lsbench.errors import UnsupportedModel
 
 
@@ -48,11 +48,24 @@ class Linear(nn.Module):
             return torch.ops.lsbench.product.default(x, weight, bias)
         return functional.linear(x, weight, bias)
 
+    def chosen(self, outputs: Tensor) -> Linear:
+        """The product with the output rows ``outputs`` [n] int64 alone, which are copied side by side."""
+        return type(self)(
+            **{
+                name: nn.Parameter(parameter[outputs], requires_grad=False)
+                for name, parameter in self.named_parameters()
+            }
+        )
+
+    @property
+    def product(self) -> Product:
+        """What it multiplies with."""
+        return Product(self.weight, self.bias, None)
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of weights that one product reads."""
-        bias = 0 if self.bias is None else self.bias.numel() * self.bias.element_size()
-        return self.weight.numel() * self.weight.element_size() + bias
+        return sum(parameter.numel() * parameter.element_size() for parameter in self.parameters())
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
@@ -83,25 +96,22 @@ def fuse(parts: Sequence[Linear]) -> Linear:
     The parts keep working (transformers' own forward goes through them) and no weight is held twice.
 
     Raises:
-        ValueError: some parts have a bias and others have none.
+        ValueError: some parts have a bias and others have none, or only some have int8 weights.
     """
-    with_bias = [part.bias is not None for part in parts]
-    if any(with_bias) != all(with_bias):
+    names = [name for name, _ in parts[0].named_parameters()]
+    if any(type(part) is not type(parts[0]) for part in parts):
+        raise ValueError("cannot fuse linear modules of which only some have int8 weights")
+    if any([name for name, _ in part.named_parameters()] != names for part in parts):
         raise ValueError("cannot fuse linear modules of which only some have a bias")
-    weight = torch.cat([part.weight.detach() for part in parts])
-    bias = (
-        torch.cat([part.bias.detach() for part in parts if part.bias is not None]) if with_bias[0] else None
-    )
+    whole = {name: torch.cat([part.get_parameter(name).detach() for part in parts]) for name in names}
     start = 0
     for part in parts:
         end = start + part.out_features
-        part.weight = nn.Parameter(weight[start:end], requires_grad=False)
-        if bias is not None:
-            part.bias = nn.Parameter(bias[start:end], requires_grad=False)
+        for name, tensor in whole.items():
+            setattr(part, name, nn.Parameter(tensor[start:end], requires_grad=False))
         start = end
-    return Linear(
-        nn.Parameter(weight, requires_grad=False),
-        None if bias is None else nn.Parameter(bias, requires_grad=False),
+    return type(parts[0])(
+        **{name: nn.Parameter(tensor, requires_grad=False) for name, tensor in whole.items()}
     )
 
 

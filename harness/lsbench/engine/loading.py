@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lsbench.engine.families import context_length, family_for, family_of
 from lsbench.errors import BadInput
+from lsbench.spec import INT8_WEIGHTS
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +29,14 @@ class ModelFacts:
         context_length: the most positions the model runs on.
         eos_token_ids: every id that ends a generation.
         model_type: the architecture, as transformers names it.
+        has_experts: some of its MLPs are mixtures of experts.
     """
 
     num_layers: int
     context_length: int
     eos_token_ids: tuple[int, ...]
     model_type: str
+    has_experts: bool
 
 
 def resolve_device(name: str) -> str:
@@ -66,6 +69,13 @@ def resolve_dtype(name: str, device: str) -> str:
     return "bfloat16" if device.startswith("cuda") else "float32"
 
 
+def weight_type(dtype: str) -> torch.dtype:
+    """What holds the weights of products, in a precision by the name that ``resolve_dtype`` gives."""
+    import torch
+
+    return torch.int8 if dtype == INT8_WEIGHTS else getattr(torch, dtype)
+
+
 def model_facts(path: Path) -> ModelFacts:
     """Read a checkpoint's configuration.
 
@@ -81,7 +91,8 @@ def model_facts(path: Path) -> ModelFacts:
     eos = generation.eos_token_id if generation is not None and generation.eos_token_id is not None else None
     eos = config.eos_token_id if eos is None else eos
     ids = () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
-    return ModelFacts(config.num_hidden_layers, context_length(config), ids, config.model_type)
+    experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts"))
+    return ModelFacts(config.num_hidden_layers, context_length(config), ids, config.model_type, experts)
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -105,7 +116,8 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
 
     Args:
         path: a transformers folder.
-        dtype: a torch dtype by name.
+        dtype: a torch dtype by name, or ``int8wo``: float32 with int8 weights. They are rounded one module at
+            a time, so that no more memory is needed than in float32.
         device: where to put it.
 
     Raises:
@@ -119,15 +131,18 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
     from transformers import AutoModelForCausalLM
 
     from lsbench.engine.native.library import wanted
+    from lsbench.engine.quantized import quantize
     from lsbench.engine.stack import DecoderStack
 
     wanted()
-    precision: torch.dtype = getattr(torch, dtype)
+    precision: torch.dtype = torch.float32 if dtype == INT8_WEIGHTS else getattr(torch, dtype)
     try:
         with _no_progress_bar():
             model = AutoModelForCausalLM.from_pretrained(path, dtype=precision, local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(f"{path} holds no weights that transformers can read: {_first_line(error)}") from error
+    if dtype == INT8_WEIGHTS:
+        quantize(model)
     return DecoderStack(model.to(device))  # pyright: ignore[reportArgumentType] - a mixin hides self
 
 

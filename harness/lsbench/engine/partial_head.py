@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lsbench.engine.linear import Linear
 
@@ -33,10 +33,7 @@ class PartialHead:
     ) -> None:
         self.tokens = tokens
         self.vocabulary_size = head.out_features
-        self._product = Linear(
-            nn.Parameter(head.weight[tokens], requires_grad=False),
-            None if head.bias is None else nn.Parameter(head.bias[tokens], requires_grad=False),
-        )
+        self._product = head.chosen(tokens)
         self._norm, self._finish = norm, finish
         self.share = self._product.weight_bytes / head.weight_bytes
 

@@ -75,7 +75,7 @@ class DecoderStack:
         self.head_product = cast(Linear, model.get_submodule(family.head))
         self._finish_logits = _logit_scaling(family, config)
         self._partial_heads: WeakValueDictionary[tuple[int, ...], PartialHead] = WeakValueDictionary()
-        self.native = native_decoder([block.native() for block in self.blocks], self.dtype, self.device)
+        self.native = native_decoder([block.native() for block in self.blocks])
 
     @property
     def num_layers(self) -> int:
@@ -89,7 +89,7 @@ class DecoderStack:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of weights, hidden states and the KV cache."""
+        """Precision of hidden states and the KV cache; of the weights too, unless these are int8."""
         return self.embedding.weight.dtype
 
     @property

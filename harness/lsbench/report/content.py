@@ -10,7 +10,7 @@ from lsbench.report import figures
 from lsbench.report.plain import one_line
 from lsbench.report.quality import Tone, difference_text, judge, metric_name
 from lsbench.report.verdict import claim_failed, claim_text, speed_tone
-from lsbench.spec import BASELINE, StrategyChoice
+from lsbench.spec import BASELINE, INT8_WEIGHTS, StrategyChoice
 
 HOW_TO_READ = (
     "speedup is the baseline's time per token ÷ the strategy's, so above 1× is faster",
@@ -67,7 +67,8 @@ def sections(metrics: Metrics) -> tuple[Section, ...]:
 def model_line(metrics: Metrics) -> str:
     """The model in a few words: name, layers, number format."""
     model = metrics.model
-    return f"{one_line(model.id)}, {model.num_layers} layers, {model.dtype}"
+    weights = " (quantized: int8 weights)" if model.dtype == INT8_WEIGHTS else ""
+    return f"{one_line(model.id)}, {model.num_layers} layers, {model.dtype}{weights}"
 
 
 _NONE = Cell((figures.NONE,))

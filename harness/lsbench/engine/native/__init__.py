@@ -7,7 +7,8 @@ built, and in other precisions or on other devices, torch's product does the wor
 """
 
 from lsbench.engine.native.crossover import most_rows
-from lsbench.engine.native.decoder import NativeDecoder, NativeLayer, native_decoder
+from lsbench.engine.native.decoder import NativeDecoder, NativeLayer, Product, native_decoder
+from lsbench.engine.native.dequantized import dequantized_product
 from lsbench.engine.native.library import NativeStatus, prepare
 from lsbench.engine.native.service import products_for
 
@@ -15,6 +16,8 @@ __all__ = [
     "NativeDecoder",
     "NativeLayer",
     "NativeStatus",
+    "Product",
+    "dequantized_product",
     "most_rows",
     "native_decoder",
     "prepare",

@@ -19,9 +19,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 from torch.nn import functional
 
+from lsbench.engine.native.dequantized import dequantized_product
 from lsbench.engine.native.library import library_folder, prepare
 
+_Product = Callable[[Tensor, Tensor, None], Tensor]
+
 _ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_SERVED = (torch.float32, torch.bfloat16, torch.int8)
 _MATRIX = (2048, 1024)
 _BYTES = 96 << 20
 _WHILE_BUSY = 8
@@ -45,10 +49,10 @@ _FOUND: dict[str, int] = {}
 def most_rows(
     dtype: torch.dtype, device: torch.device, tell: Callable[[str], None] = lambda message: None
 ) -> int:
-    """Rows up to which products of this precision go through the compiled library; 0 for none.
+    """Rows up to which products of weights of this type go through the compiled library; 0 for none.
 
     Args:
-        dtype: of weights and rows.
+        dtype: of weights, and of rows unless that is int8.
         device: where they are.
         tell: hears that it is being measured, which takes seconds, or that the library is being built.
     """
@@ -61,8 +65,8 @@ def most_rows(
 
 
 def compiled_for(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether there are compiled products at all for weights of this precision there."""
-    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+    """Whether there are compiled products at all for weights of this type there."""
+    return device.type == "cpu" and dtype in _SERVED
 
 
 def known_rows(dtype: torch.dtype) -> int | None:
@@ -121,17 +125,19 @@ def _read(place: Path) -> dict[str, int]:
 @torch.inference_mode()
 def measure_crossover(dtype: torch.dtype) -> int:
     """The most rows with which, and with all fewer of those tried, the compiled product is the faster one."""
-    native: Callable[[Tensor, Tensor, None], Tensor] = torch.ops.lsbench.product.default
     generator = torch.Generator().manual_seed(0)
     count = _BYTES // (_MATRIX[0] * _MATRIX[1] * dtype.itemsize)
-    matrices = [torch.randn(_MATRIX, generator=generator).to(dtype) for _ in range(count)]
+    # Weights of 0 to 99: what they are does not count.
+    matrices = [torch.randint(100, _MATRIX, generator=generator).to(dtype) for _ in range(count)]
+    precision = torch.float32 if dtype == torch.int8 else dtype
+    native, plain = _both(dtype)
     best = 0
     for rows in _ROWS:
-        x = torch.randn((rows, _MATRIX[1]), generator=generator).to(dtype)
+        x = torch.randn((rows, _MATRIX[1]), generator=generator).to(precision)
         ours, theirs = [sys.maxsize] * count, [sys.maxsize] * count
         for done in range(1, _ROUNDS[1] + 1):
             _shorten(ours, native, x, matrices)
-            _shorten(theirs, functional.linear, x, matrices)
+            _shorten(theirs, plain, x, matrices)
             if done >= _ROUNDS[0] and sum(ours) <= sum(theirs):
                 break
         if sum(ours) > sum(theirs):
@@ -140,9 +146,20 @@ def measure_crossover(dtype: torch.dtype) -> int:
     return best
 
 
+def _both(dtype: torch.dtype) -> tuple[_Product, _Product]:
+    """The compiled product and torch's own."""
+    if dtype != torch.int8:
+        return torch.ops.lsbench.product.default, functional.linear
+    scale, compiled = torch.ones(_MATRIX[0]), torch.ops.lsbench.product_int8.default
+    return (
+        lambda x, weight, bias: compiled(x, weight, scale, bias),
+        lambda x, weight, bias: dequantized_product(x, weight, scale, bias),
+    )
+
+
 def _shorten(
     shortest: list[int],
-    product: Callable[[Tensor, Tensor, None], Tensor],
+    product: _Product,
     x: Tensor,
     matrices: Sequence[Tensor],
 ) -> None:

@@ -1,4 +1,5 @@
-// What torch sees: the operator `lsbench::product`, and the class `lsbench.Decoder` that runs sub-layers.
+// What torch sees: the operators `lsbench::product` and `lsbench::product_int8`, and the class `lsbench.Decoder` that
+// runs sub-layers.
 #include <ATen/ATen.h>
 #include <torch/custom_class.h>
 #include <torch/library.h>
@@ -12,34 +13,65 @@ namespace {
 
 using at::Tensor;
 
-template <class Number>
-void product_of(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, Tensor& out) {
-  const Linear<Number> linear(weight, bias);
+template <class Weight>
+void product_of(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& scale,
+                const std::optional<Tensor>& bias, Tensor& out) {
+  using Number = typename NumberOf<Weight>::Kind;
+  const Linear<Weight> linear(weight, bias, scale);
   const int64_t in = weight.size(1), width = weight.size(0), count = out.numel() / std::max<int64_t>(1, width);
   const Tensor wide = x.to(at::kFloat);
-  std::vector<Input<Number>> arranged(count * arranged_width(in));
-  arrange<Number>(wide.data_ptr<float>(), count, in, arranged.data());
+  std::vector<Input<Weight>> arranged(count * Kernel<Weight>::width(in));
+  arrange<Weight>(wide.data_ptr<float>(), count, in, arranged.data());
   Number* const to = out.data_ptr<Number>();
   multiply(linear.weight, arranged.data(), count,
-           [&](int64_t r, int64_t o, float value) { to[r * width + o] = Number(linear.biased(o, value)); });
+           [&](int64_t r, int64_t o, float value) { to[r * width + o] = Number(linear.finished(o, value)); });
+}
+
+bool is_per_output(const Tensor& tensor, const Tensor& weight) {
+  return tensor.dim() == 1 && tensor.size(0) == weight.size(0);
+}
+
+void check_shapes(const char* name, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+  TORCH_CHECK(weight.dim() == 2 && x.dim() >= 1 && x.size(-1) == weight.size(1), name, ": [..., in] and [out, in], got ",
+              x.sizes(), " and ", weight.sizes());
+  TORCH_CHECK(!bias.has_value() || is_per_output(*bias, weight), name, ": bias must be [out]");
+}
+
+// Rows that may be any number of weights apart, but whose weights stand together.
+Tensor in_rows(const Tensor& weight) {
+  return weight.stride(1) == 1 || weight.size(1) == 1 ? weight : weight.contiguous();
+}
+
+Tensor empty_like_outcome(const Tensor& x, const Tensor& weight) {
+  auto sizes = x.sizes().vec();
+  sizes.back() = weight.size(0);
+  return at::empty(sizes, x.options());
 }
 
 // x [..., in] times weight [out, in] transposed, plus bias [out]; x and weight of one dtype.
 Tensor product(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  TORCH_CHECK(weight.dim() == 2 && x.dim() >= 1 && x.size(-1) == weight.size(1), "product: [..., in] and [out, in], got ",
-              x.sizes(), " and ", weight.sizes());
+  check_shapes("product", x, weight, bias);
   TORCH_CHECK(x.scalar_type() == weight.scalar_type(), "product: ", x.scalar_type(), " with ", weight.scalar_type());
-  TORCH_CHECK(!bias.has_value() || (bias->dim() == 1 && bias->size(0) == weight.size(0)), "product: bias must be [out]");
-  const Tensor rows = x.contiguous(), matrix = weight.stride(1) == 1 || weight.size(1) == 1 ? weight : weight.contiguous();
-  auto sizes = x.sizes().vec();
-  sizes.back() = weight.size(0);
-  Tensor out = at::empty(sizes, x.options());
+  Tensor out = empty_like_outcome(x, weight);
   if (x.scalar_type() == at::kFloat)
-    product_of<float>(rows, matrix, bias, out);
+    product_of<float>(x.contiguous(), in_rows(weight), {}, bias, out);
   else if (x.scalar_type() == at::kBFloat16)
-    product_of<BFloat16>(rows, matrix, bias, out);
+    product_of<BFloat16>(x.contiguous(), in_rows(weight), {}, bias, out);
   else
     TORCH_CHECK(false, "product: float32 or bfloat16, got ", x.scalar_type());
+  return out;
+}
+
+// x [..., in] times int8 weight [out, in] transposed, every output times its scale [out], plus bias [out]; all but the
+// weight float32.
+Tensor product_int8(const Tensor& x, const Tensor& weight, const Tensor& scale, const std::optional<Tensor>& bias) {
+  check_shapes("product_int8", x, weight, bias);
+  TORCH_CHECK(is_per_output(scale, weight), "product_int8: scale must be [out]");
+  TORCH_CHECK(weight.scalar_type() == at::kChar, "product_int8: int8 weights, got ", weight.scalar_type());
+  TORCH_CHECK(x.scalar_type() == at::kFloat && scale.scalar_type() == at::kFloat,
+              "product_int8: float32 with a float32 scale, got ", x.scalar_type(), " and ", scale.scalar_type());
+  Tensor out = empty_like_outcome(x, weight);
+  product_of<int8_t>(x.contiguous(), in_rows(weight), scale, bias, out);
   return out;
 }
 
@@ -49,9 +81,10 @@ struct Runner {
                      const Tensor& sines, at::TensorList keys, at::TensorList values) const = 0;
 };
 
-template <class Number>
+template <class Weight>
 struct RunnerOf : Runner {
-  std::vector<Layer<Number>> layers;
+  using Number = typename NumberOf<Weight>::Kind;
+  std::vector<Layer<Weight>> layers;
 
   Tensor run(const Tensor& hidden, int64_t begin, int64_t end, const Tensor& rows, const Tensor& cosines,
              const Tensor& sines, at::TensorList keys, at::TensorList values) const override {
@@ -64,7 +97,7 @@ struct RunnerOf : Runner {
     const int64_t caches = with_attention ? int64_t(keys.size()) / with_attention : 0;
     int64_t cache = 0;
     for (int64_t index = begin; index < end; index++) {
-      const Layer<Number>& layer = layers.at(index / 2);
+      const Layer<Weight>& layer = layers.at(index / 2);
       if (index % 2) {
         layer.mlp(out.data_ptr<Number>(), count);
       } else {
@@ -81,25 +114,27 @@ struct Decoder : torch::CustomClassHolder {
   std::unique_ptr<Runner> runner;
 
   // Each layer brings 8 weights (attention norm, qkv, output, MLP norm, gate and up, down, query norm, key norm; the
-  // last two may be missing), 4 biases (qkv, output, gate and up, down; any may be missing), 3 norm epsilons
-  // (attention, MLP, heads), 4 sizes (heads, key-value heads, head width, window or 0), 2 factors (of the scores, of
-  // what is added), and whether it has rotary positions.
+  // last two may be missing), 4 biases (qkv, output, gate and up, down; any may be missing), 4 scales (of the same, for
+  // int8), 3 norm epsilons (attention, MLP, heads), 4 sizes (heads, key-value heads, head width, window or 0), 2 factors
+  // (of the scores, of what is added), and whether it has rotary positions.
   Decoder(const std::vector<std::vector<std::optional<Tensor>>>& weights,
-          const std::vector<std::vector<std::optional<Tensor>>>& biases, const std::vector<std::vector<double>>& epsilons,
+          const std::vector<std::vector<std::optional<Tensor>>>& biases,
+          const std::vector<std::vector<std::optional<Tensor>>>& scales, const std::vector<std::vector<double>>& epsilons,
           const std::vector<std::vector<int64_t>>& sizes, const std::vector<std::vector<double>>& factors,
           const std::vector<int64_t>& turns) {
     const auto dtype = weights.at(0).at(1)->scalar_type();
-    TORCH_CHECK(dtype == at::kFloat || dtype == at::kBFloat16, "Decoder: float32 or bfloat16, got ", dtype);
-    const auto make = [&](auto number) {
-      using Number = decltype(number);
-      auto made = std::make_unique<RunnerOf<Number>>();
+    const auto make = [&](auto weight) {
+      using Weight = decltype(weight);
+      auto made = std::make_unique<RunnerOf<Weight>>();
       for (size_t i = 0; i < weights.size(); i++) {
         const auto& w = weights[i];
         const auto norm = [&](int at, int epsilon) { return RmsNorm{floats(*w.at(at)), float(epsilons[i].at(epsilon))}; };
         const auto head_norm = [&](int at) { return w.at(at).has_value() ? std::optional(norm(at, 2)) : std::nullopt; };
-        made->layers.push_back(Layer<Number>{
-            norm(0, 0), norm(3, 1), head_norm(6), head_norm(7),
-            {*w.at(1), biases[i].at(0)}, {*w.at(2), biases[i].at(1)}, {*w.at(4), biases[i].at(2)}, {*w.at(5), biases[i].at(3)},
+        const auto linear = [&](int at, int which) {
+          return Linear<Weight>(*w.at(at), biases[i].at(which), scales[i].at(which));
+        };
+        made->layers.push_back(Layer<Weight>{
+            norm(0, 0), norm(3, 1), head_norm(6), head_norm(7), linear(1, 0), linear(2, 1), linear(4, 2), linear(5, 3),
             sizes[i].at(0), sizes[i].at(1), sizes[i].at(2), sizes[i].at(3),
             float(factors[i].at(0)), float(factors[i].at(1)), turns[i] != 0});
       }
@@ -107,8 +142,12 @@ struct Decoder : torch::CustomClassHolder {
     };
     if (dtype == at::kFloat)
       make(float());
-    else
+    else if (dtype == at::kBFloat16)
       make(BFloat16());
+    else if (dtype == at::kChar)
+      make(int8_t());
+    else
+      TORCH_CHECK(false, "Decoder: float32, bfloat16 or int8 weights, got ", dtype);
   }
 
   Tensor run(const Tensor& hidden, int64_t begin, int64_t end, const Tensor& rows, const Tensor& cosines,
@@ -121,14 +160,19 @@ struct Decoder : torch::CustomClassHolder {
 
 TORCH_LIBRARY(lsbench, m) {
   m.def("product(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
+  m.def("product_int8(Tensor x, Tensor weight, Tensor scale, Tensor? bias) -> Tensor");
   m.class_<Decoder>("Decoder")
       .def(torch::init<const std::vector<std::vector<std::optional<Tensor>>>&,
+                       const std::vector<std::vector<std::optional<Tensor>>>&,
                        const std::vector<std::vector<std::optional<Tensor>>>&, const std::vector<std::vector<double>>&,
                        const std::vector<std::vector<int64_t>>&, const std::vector<std::vector<double>>&,
                        const std::vector<int64_t>&>())
       .def("run", &Decoder::run);
 }
 
-TORCH_LIBRARY_IMPL(lsbench, CPU, m) { m.impl("product", &product); }
+TORCH_LIBRARY_IMPL(lsbench, CPU, m) {
+  m.impl("product", &product);
+  m.impl("product_int8", &product_int8);
+}
 
 }  // namespace lsbench

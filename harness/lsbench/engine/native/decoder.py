@@ -9,12 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lsbench.engine.native.crossover import most_rows
+
+
+class Product(NamedTuple):
+    """What a product multiplies with.
+
+    Attributes:
+        weight: [out, in].
+        bias: [out] or None.
+        scale: [out] of int8 weights; None for others.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -23,7 +37,7 @@ class NativeLayer:
 
     Attributes:
         attention_norm, mlp_norm: [D] weights.
-        qkv, output, gate_up, down: weight [out, in] and bias [out] or None of each product.
+        qkv, output, gate_up, down: what each product multiplies with; all of one precision.
         query_norm, key_norm: [d] weights, or None.
         epsilons: of the attention norm, the MLP norm and the norms of heads.
         heads, kv_heads, head_width: H, Hkv, d.
@@ -34,11 +48,11 @@ class NativeLayer:
     """
 
     attention_norm: Tensor
-    qkv: tuple[Tensor, Tensor | None]
-    output: tuple[Tensor, Tensor | None]
+    qkv: Product
+    output: Product
     mlp_norm: Tensor
-    gate_up: tuple[Tensor, Tensor | None]
-    down: tuple[Tensor, Tensor | None]
+    gate_up: Product
+    down: Product
     query_norm: Tensor | None
     key_norm: Tensor | None
     epsilons: tuple[float, float, float]
@@ -64,10 +78,11 @@ class NativeDecoder:
 
     def __init__(self, layers: Sequence[NativeLayer], rows: int) -> None:
         self.most_rows = rows
-        products = [(each.qkv, each.output, each.gate_up, each.down) for each in layers]
+        products = [_products(each) for each in layers]
         self._decoder: Any = torch.classes.lsbench.Decoder(
             [_weights(each) for each in layers],
-            [[bias for _, bias in each] for each in products],
+            [[product.bias for product in each] for each in products],
+            [[product.scale for product in each] for each in products],
             [list(each.epsilons) for each in layers],
             [[each.heads, each.kv_heads, each.head_width, each.window or 0] for each in layers],
             [[each.scale, each.residual] for each in layers],
@@ -104,23 +119,28 @@ class NativeDecoder:
         )
 
 
-def native_decoder(
-    layers: Sequence[NativeLayer | None], dtype: torch.dtype, device: torch.device
-) -> NativeDecoder | None:
+def native_decoder(layers: Sequence[NativeLayer | None]) -> NativeDecoder | None:
     """A decoder for a model whose layers are all standard; None where there is none, or it cannot serve."""
     standard = [each for each in layers if each is not None]
-    rows = most_rows(dtype, device) if standard and len(standard) == len(layers) else 0
+    weights = [product.weight for each in standard for product in _products(each)]
+    if len(standard) < len(layers) or len({(weight.dtype, weight.device) for weight in weights}) != 1:
+        return None
+    rows = most_rows(weights[0].dtype, weights[0].device)
     return NativeDecoder(standard, rows) if rows else None
+
+
+def _products(layer: NativeLayer) -> tuple[Product, ...]:
+    return layer.qkv, layer.output, layer.gate_up, layer.down
 
 
 def _weights(layer: NativeLayer) -> list[Tensor | None]:
     return [
         layer.attention_norm,
-        layer.qkv[0],
-        layer.output[0],
+        layer.qkv.weight,
+        layer.output.weight,
         layer.mlp_norm,
-        layer.gate_up[0],
-        layer.down[0],
+        layer.gate_up.weight,
+        layer.down.weight,
         layer.query_norm,
         layer.key_norm,
     ]

@@ -5,10 +5,12 @@
 #include <ATen/ATen.h>
 
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "attention.h"
 #include "product.h"
+#include "product_int8.h"
 
 namespace lsbench {
 
@@ -58,28 +60,52 @@ inline std::vector<float> floats(const at::Tensor& tensor) {
   return {wide.data_ptr<float>(), wide.data_ptr<float>() + wide.numel()};
 }
 
-// A weight matrix and its bias, which may be missing.
-template <class Number>
-struct Linear {
-  at::Tensor kept, kept_bias;
-  Matrix<Number> weight{};
-  const Number* bias = nullptr;
+// What goes with weights: hidden states, biases, keys and values.
+template <class Weight>
+struct NumberOf {
+  using Kind = Weight;
+};
+template <>
+struct NumberOf<int8_t> {
+  using Kind = float;
+};
 
-  Linear(const at::Tensor& matrix, const std::optional<at::Tensor>& added) : kept(matrix) {
-    weight = {matrix.data_ptr<Number>(), matrix.size(0), matrix.size(1), matrix.stride(0)};
+// A weight matrix, the scales of its rows where it is int8, and its bias, which may be missing.
+template <class Weight>
+struct Linear {
+  using Number = typename NumberOf<Weight>::Kind;
+
+  at::Tensor kept, kept_bias, kept_scales;
+  Matrix<Weight> weight{};
+  const Number* bias = nullptr;
+  const float* scales = nullptr;
+
+  Linear(const at::Tensor& matrix, const std::optional<at::Tensor>& added, const std::optional<at::Tensor>& scaled)
+      : kept(matrix) {
+    weight = {matrix.data_ptr<Weight>(), matrix.size(0), matrix.size(1), matrix.stride(0)};
     if (added.has_value()) {
       kept_bias = added->contiguous();
       bias = kept_bias.data_ptr<Number>();
     }
+    if constexpr (std::is_same_v<Weight, int8_t>) {
+      kept_scales = scaled.value().contiguous();
+      scales = kept_scales.data_ptr<float>();
+    }
   }
-  float biased(int64_t o, float value) const { return bias ? value + float(bias[o]) : value; }
+  // What the sum of output row `o` comes to.
+  float finished(int64_t o, float value) const {
+    if constexpr (std::is_same_v<Weight, int8_t>) value *= scales[o];
+    return bias ? value + float(bias[o]) : value;
+  }
 };
 
-template <class Number>
+template <class Weight>
 struct Layer {
+  using Number = typename NumberOf<Weight>::Kind;
+
   RmsNorm attention_norm, mlp_norm;
   std::optional<RmsNorm> query_norm, key_norm;  // of each head
-  Linear<Number> qkv, output, gate_up, down;
+  Linear<Weight> qkv, output, gate_up, down;
   int64_t heads, kv_heads, width, window;  // window: positions that a row sees; 0 for all
   float scale, residual;                   // of the scores; of what is added
   bool turns;                              // whether it has rotary positions
@@ -87,11 +113,11 @@ struct Layer {
   void attention(Number* hidden, const Rows<Number>& rows, Caches<Number> caches) const {
     const int64_t in = qkv.weight.in, all = qkv.weight.out, attended = heads * width;
     static thread_local std::vector<float> normed, projected, mixed;
-    static thread_local std::vector<Input<Number>> arranged;
+    static thread_local std::vector<Input<Weight>> arranged;
     float* const p = sized(projected, rows.count * all);
     float* const m = sized(mixed, rows.count * attended);
     multiply(qkv.weight, norm(attention_norm, hidden, rows.count, in, normed, arranged), rows.count,
-             [&, p](int64_t r, int64_t o, float value) { p[r * all + o] = qkv.biased(o, value); });
+             [&, p](int64_t r, int64_t o, float value) { p[r * all + o] = qkv.finished(o, value); });
     for (int64_t r = 0; r < rows.count; r++) keep(p + r * all, rows, r, caches);
     // Queries that look at the same keys stand together: of one key-value head, row by row.
     const int64_t group = heads / kv_heads, together = rows.count * group;
@@ -117,14 +143,14 @@ struct Layer {
   void mlp(Number* hidden, int64_t count) const {
     const int64_t in = gate_up.weight.in, inner = down.weight.in;
     static thread_local std::vector<float> normed, gated;
-    static thread_local std::vector<Input<Number>> arranged;
+    static thread_local std::vector<Input<Weight>> arranged;
     float* const g = sized(gated, count * 2 * inner);
-    const Input<Number>* const input = norm(mlp_norm, hidden, count, in, normed, arranged);
+    const Input<Weight>* const input = norm(mlp_norm, hidden, count, in, normed, arranged);
     const int64_t grain = std::max<int64_t>(1, kGrain / (2 * in * count));
     // A thread makes both products of its own components, and goes on to multiply them.
     at::parallel_for(0, inner, grain, [&, g](int64_t begin, int64_t end) {
       const auto into = [&, count](float* to, int64_t first) {
-        return [=, this](int64_t r, int64_t o, float value) { to[r * inner + o - first] = gate_up.biased(o, value); };
+        return [=, this](int64_t r, int64_t o, float value) { to[r * inner + o - first] = gate_up.finished(o, value); };
       };
       span(gate_up.weight, begin, end, input, count, into(g, 0));
       span(gate_up.weight, inner + begin, inner + end, input, count, into(g + count * inner, inner));
@@ -149,30 +175,30 @@ struct Layer {
   }
 
   // Normed rows, as products want them.
-  static const Input<Number>* norm(const RmsNorm& norm, const Number* hidden, int64_t count, int64_t in,
-                           std::vector<float>& normed, std::vector<Input<Number>>& arranged) {
+  static const Input<Weight>* norm(const RmsNorm& norm, const Number* hidden, int64_t count, int64_t in,
+                           std::vector<float>& normed, std::vector<Input<Weight>>& arranged) {
     float* const n = sized(normed, count * in);
     for (int64_t r = 0; r < count; r++) norm(hidden + r * in, n + r * in);
     return as_wanted(n, count, in, arranged);
   }
 
-  static const Input<Number>* as_wanted(const float* rows, int64_t count, int64_t in,
-                                        std::vector<Input<Number>>& arranged) {
-    if constexpr (std::is_same_v<Number, float>)
-      if (in % kStep == 0) return rows;
-    Input<Number>* const a = sized(arranged, count * arranged_width(in));
-    arrange<Number>(rows, count, in, a);
+  static const Input<Weight>* as_wanted(const float* rows, int64_t count, int64_t in,
+                                        std::vector<Input<Weight>>& arranged) {
+    if constexpr (std::is_same_v<Weight, float>)
+      if (in % Terms<float>::kStep == 0) return rows;
+    Input<Weight>* const a = sized(arranged, count * Kernel<Weight>::width(in));
+    arrange<Weight>(rows, count, in, a);
     return a;
   }
 
   // hidden += residual * (linear of rows)
-  void add(const Linear<Number>& linear, const float* rows, int64_t count, Number* hidden,
-           std::vector<Input<Number>>& arranged) const {
+  void add(const Linear<Weight>& linear, const float* rows, int64_t count, Number* hidden,
+           std::vector<Input<Weight>>& arranged) const {
     const int64_t out = linear.weight.out;
     multiply(linear.weight, as_wanted(rows, count, linear.weight.in, arranged), count,
              [&](int64_t r, int64_t o, float value) {
                Number& to = hidden[r * out + o];
-               to = Number(float(to) + residual * linear.biased(o, value));
+               to = Number(float(to) + residual * linear.finished(o, value));
              });
   }
 

@@ -257,14 +257,21 @@ def _describe_to_torch() -> None:
     import torch
     from torch import Tensor
 
+    from lsbench.engine.native.dequantized import dequantized_product
+
     def meta(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
     def plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return torch.nn.functional.linear(x, weight, bias)
 
+    def meta_int8(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+        return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
     torch.library.register_fake("lsbench::product", meta)
     torch.library.impl("lsbench::product", "CUDA")(plain)
+    torch.library.register_fake("lsbench::product_int8", meta_int8)
+    torch.library.impl("lsbench::product_int8", "CUDA")(dequantized_product)
 
 
 @contextmanager

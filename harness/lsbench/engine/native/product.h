@@ -9,6 +9,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
@@ -38,19 +39,19 @@ struct Matrix {
   Matrix rows(int64_t first, int64_t count) const { return {row(first), count, in, stride}; }
 };
 
-constexpr int kStep = 2 * kLanes;  // what one addition takes of a row
-
-// How kStep weights meet kStep inputs: in which form the input is wanted, what is read of both, and its products
-// added up in kLanes sums.
+// How weights meet inputs: `kStep` of a row are read together and multiplied in `kParts` parts of `kPart`. An input is
+// arranged in the form that this wants; products are added up in kLanes sums.
 template <class Weight>
 struct Terms;
 
 template <>
 struct Terms<float> {
+  static constexpr int kStep = 2 * kLanes, kParts = 1, kPart = kStep;
   using Input = float;
   struct Read {
     Floats first, second;
   };
+  static const Read& part(const Read& weights, int) { return weights; }
   static void arrange(const float* from, Input* to) { std::memcpy(to, from, kStep * sizeof(float)); }
   static Read weights(const float* from) { return {load(from), load(from + kLanes)}; }
   static Read inputs(const Input* from) { return {load(from), load(from + kLanes)}; }
@@ -60,12 +61,37 @@ struct Terms<float> {
   }
 };
 
+// Four neighbouring weights share a word, and shifts give the one of each place. What the scale of a row makes of its
+// sum is left to whoever asked for the product.
+template <>
+struct Terms<int8_t> {
+  static constexpr int kParts = 4, kPart = kLanes, kStep = kParts * kPart;
+  using Input = float;
+  using Read = Integers;
+  static void arrange(const float* from, Input* to) {
+    for (int i = 0; i < kLanes; i++)
+      for (int part = 0; part < kParts; part++) to[part * kLanes + i] = from[kParts * i + part];
+  }
+  static Read weights(const int8_t* from) {
+    Read words;
+    std::memcpy(&words, from, sizeof words);
+    return words;
+  }
+  static Floats part(const Read& words, int part) {
+    return __builtin_convertvector((words << (24 - 8 * part)) >> 24, Floats);
+  }
+  static Floats inputs(const Input* from) { return load(from); }
+  static void add(Floats& sums, const Floats& weights, const Floats& inputs) { sums += weights * inputs; }
+};
+
 #if defined(__AVX512BF16__)
 // The machine multiplies pairs of bfloat16 itself, and adds them up in float.
 template <>
 struct Terms<BFloat16> {
+  static constexpr int kStep = 2 * kLanes, kParts = 1, kPart = kStep;
   using Input = BFloat16;
   using Read = __m512bh;
+  static const Read& part(const Read& weights, int) { return weights; }
   static void arrange(const float* from, Input* to) {
     for (int i = 0; i < kStep; i++) to[i] = BFloat16(from[i]);
   }
@@ -78,8 +104,10 @@ struct Terms<BFloat16> {
 #else
 template <>
 struct Terms<BFloat16> {
+  static constexpr int kStep = 2 * kLanes, kParts = 1, kPart = kStep;
   using Input = float;
   using Read = Terms<float>::Read;
+  static const Read& part(const Read& weights, int) { return weights; }
   // Two neighbouring weights share a word: a shift gives those of even places, a mask those of odd ones.
   static void arrange(const float* from, Input* to) {
     for (int i = 0; i < kLanes; i++) {
@@ -99,76 +127,105 @@ struct Terms<BFloat16> {
 };
 #endif
 
-template <class Weight>
-using Input = typename Terms<Weight>::Input;
+// Memory is asked for in its own order, whatever the order of use: the next rows at the soonest.
+template <int together, class Weight>
+inline const char* ahead_of(const Matrix<Weight>& weight, const Weight* base) {
+  const int64_t next = together == 1 ? kAhead : std::max<int64_t>(kAhead, together * weight.stride * sizeof(Weight));
+  return reinterpret_cast<const char*>(base) + next;
+}
 
-constexpr int64_t arranged_width(int64_t in) { return (in + kStep - 1) / kStep * kStep; }
+template <int64_t bytes>
+inline void ask(const char*& ahead) {
+  for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(ahead + line, 0, 2);
+  ahead += bytes;
+}
 
-// Rows [count, in] of floats in the form in which products want them, filled up with zeros to whole steps.
+// How rows of weights are multiplied: in which form the inputs are wanted, and a few products of rows.
 template <class Weight>
-void arrange(const float* rows, int64_t count, int64_t in, Input<Weight>* arranged) {
-  const int64_t whole = in - in % kStep;
-  for (int64_t row = 0; row < count; row++, rows += in) {
-    for (int64_t k = 0; k < whole; k += kStep, arranged += kStep) Terms<Weight>::arrange(rows + k, arranged);
+struct Kernel {
+  using T = Terms<Weight>;
+  using Input = typename T::Input;
+  static constexpr int kStep = T::kStep;
+
+  // Inputs that `arrange` makes of a row.
+  static constexpr int64_t width(int64_t in) { return (in + kStep - 1) / kStep * kStep; }
+
+  // A row of floats in the form in which products want it, filled up with zeros to whole steps.
+  static void arrange(const float* row, int64_t in, Input* to) {
+    const int64_t whole = in - in % kStep;
+    for (int64_t k = 0; k < whole; k += kStep) T::arrange(row + k, to + k);
     if (whole < in) {
       float last[kStep] = {};
-      std::memcpy(last, rows + whole, (in - whole) * sizeof(float));
-      Terms<Weight>::arrange(last, arranged);
-      arranged += kStep;
+      std::memcpy(last, row + whole, (in - whole) * sizeof(float));
+      T::arrange(last, to + whole);
     }
   }
-}
 
-// `together` output rows from `row` on, of `count` input rows: outputs[o][r].
-template <class Weight, int count, int together>
-inline void dot(const Matrix<Weight>& weight, int64_t row, const Input<Weight>* input, float (*outputs)[kMostRows]) {
-  using T = Terms<Weight>;
-  Floats sums[together][count] = {};
-  const int64_t in = weight.in, whole = in - in % kStep, width = arranged_width(in);
-  const Weight* const base = weight.row(row);
-  constexpr int64_t kBytes = kStep * sizeof(Weight);
-  // Asked for in the order of memory, whatever the order of use: the next rows at the soonest.
-  const char* ahead = reinterpret_cast<const char*>(base) +
-                      (together == 1 ? kAhead : std::max<int64_t>(kAhead, together * weight.stride * sizeof(Weight)));
-  for (int64_t k = 0; k < whole; k += kStep) {
+  // Output rows that share the loads of `count` input rows: as many as leave registers for what is loaded.
+  static constexpr int together_of(int count) { return std::clamp((kRegisters - 8) / count, 1, 4); }
+
+  // `together` output rows from `row` on, of `count` input rows: outputs[o][r].
+  template <int count, int together>
+  static inline void dot(const Matrix<Weight>& weight, int64_t row, const Input* input, float (*outputs)[kMostRows]) {
+    Floats sums[together][count] = {};
+    const int64_t in = weight.in, whole = in - in % kStep, wide = width(in);
+    const auto add = [&](const typename T::Read* weights, int64_t k) {
+#pragma GCC unroll 4
+      for (int part = 0; part < T::kParts; part++) {
+        std::decay_t<decltype(T::part(weights[0], 0))> parts[together];
+        for (int o = 0; o < together; o++) parts[o] = T::part(weights[o], part);
+        for (int r = 0; r < count; r++) {
+          const auto inputs = T::inputs(input + r * wide + k + part * T::kPart);
+          for (int o = 0; o < together; o++) T::add(sums[o][r], parts[o], inputs);
+        }
+      }
+    };
+    const Weight* const base = weight.row(row);
+    const char* ahead = ahead_of<together>(weight, base);
     typename T::Read weights[together];
-    for (int o = 0; o < together; o++) {
-      weights[o] = T::weights(base + o * weight.stride + k);
-      for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(ahead + line, 0, 2);
-      ahead += kBytes;
+    for (int64_t k = 0; k < whole; k += kStep) {
+      for (int o = 0; o < together; o++) {
+        weights[o] = T::weights(base + o * weight.stride + k);
+        ask<kStep * sizeof(Weight)>(ahead);
+      }
+      add(weights, k);
     }
-    for (int r = 0; r < count; r++) {
-      const auto inputs = T::inputs(input + r * width + k);
-      for (int o = 0; o < together; o++) T::add(sums[o][r], weights[o], inputs);
+    if (whole < in) {
+      for (int o = 0; o < together; o++) {
+        Weight last[kStep] = {};
+        std::memcpy(last, base + o * weight.stride + whole, (in - whole) * sizeof(Weight));
+        weights[o] = T::weights(last);
+      }
+      add(weights, whole);
     }
+    for (int o = 0; o < together; o++)
+      for (int r = 0; r < count; r++) outputs[o][r] = sum(sums[o][r]);
   }
-  if (whole < in)
-    for (int o = 0; o < together; o++) {
-      Weight last[kStep] = {};
-      std::memcpy(last, base + o * weight.stride + whole, (in - whole) * sizeof(Weight));
-      const auto weights = T::weights(last);
-      for (int r = 0; r < count; r++) T::add(sums[o][r], weights, T::inputs(input + r * width + whole));
-    }
-  for (int o = 0; o < together; o++)
-    for (int r = 0; r < count; r++) outputs[o][r] = sum(sums[o][r]);
-}
+};
 
-// Output rows that share the loads of `count` input rows: as many as leave registers for what is loaded.
-constexpr int together_of(int count) { return std::clamp((kRegisters - 8) / count, 1, 4); }
+template <class Weight>
+using Input = typename Kernel<Weight>::Input;
+
+// Rows [count, in] of floats in the form in which products want them.
+template <class Weight>
+void arrange(const float* rows, int64_t count, int64_t in, Input<Weight>* arranged) {
+  for (int64_t row = 0; row < count; row++)
+    Kernel<Weight>::arrange(rows + row * in, in, arranged + row * Kernel<Weight>::width(in));
+}
 
 // Output rows `begin` to `end` of `count` input rows: `done(row, o, value)`.
 template <class Weight, int count, class Done>
 void rows_of(const Matrix<Weight>& weight, int64_t begin, int64_t end, const Input<Weight>* input, const Done& done) {
-  constexpr int together = together_of(count);
+  constexpr int together = Kernel<Weight>::together_of(count);
   float outputs[together][kMostRows];
   int64_t o = begin;
   for (; o + together <= end; o += together) {
-    dot<Weight, count, together>(weight, o, input, outputs);
+    Kernel<Weight>::template dot<count, together>(weight, o, input, outputs);
     for (int i = 0; i < together; i++)
       for (int r = 0; r < count; r++) done(r, o + i, outputs[i][r]);
   }
   for (; o < end; o++) {
-    dot<Weight, count, 1>(weight, o, input, outputs);
+    Kernel<Weight>::template dot<count, 1>(weight, o, input, outputs);
     for (int r = 0; r < count; r++) done(r, o, outputs[0][r]);
   }
 }
@@ -181,7 +238,7 @@ void span(const Matrix<Weight>& weight, int64_t begin, int64_t end, const Input<
   for (int64_t o = begin; o < end; o += tile) {
     const int64_t until = count <= kMostRows ? end : std::min(end, o + tile);
     for (int64_t r = 0; r < count; r += kMostRows) {
-      const Input<Weight>* const rows = input + r * arranged_width(weight.in);
+      const Input<Weight>* const rows = input + r * Kernel<Weight>::width(weight.in);
       const auto shifted = [&done, r](int64_t row, int64_t at, float value) { done(r + row, at, value); };
       switch (std::min<int64_t>(kMostRows, count - r)) {
         case 1: rows_of<Weight, 1>(weight, o, until, rows, shifted); break;

@@ -12,6 +12,9 @@ from lsbench.records import Products
 
 WHAT_TORCHS_COST = "with a few rows they read weights at about a third of memory's speed"
 """As ``docs/performance.md`` shows."""
+WHAT_WIDENING_COSTS = (
+    "they widen int8 weights for every product, which is slower than to keep them in float32"
+)
 
 
 def products_for(
