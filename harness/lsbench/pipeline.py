@@ -199,6 +199,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
                 view.stage("Measuring what a layer costs")
                 folder.update_manifest(costs=worker.costs(typical), bandwidth=worker.bandwidth())
             _execute(spec, folder, worker, requests, contenders, view)
+            folder.add_notes(*worker.remarks())
             return conclude(folder, tokenizer, sandbox, view)
         except KeyboardInterrupt as error:
             folder.update_manifest(status="interrupted")

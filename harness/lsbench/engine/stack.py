@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from lsbench.engine.attention import AttentionShape, attend, capped_attend
 from lsbench.engine.block import Block, norm_of
 from lsbench.engine.families import Family, context_length, family_for
+from lsbench.engine.graphs import GraphedDecoder, graphed_decoder
 from lsbench.engine.linear import Linear, stand_in
 from lsbench.engine.mlp import take_experts_one_by_one
-from lsbench.engine.native import native_decoder
+from lsbench.engine.native import NativeDecoder, native_decoder
 from lsbench.engine.partial_head import PartialHead
 from lsbench.engine.rotary import RotaryTables, Rotation, rotation, unturned
 
@@ -75,7 +76,9 @@ class DecoderStack:
         self.head_product = cast(Linear, model.get_submodule(family.head))
         self._finish_logits = _logit_scaling(family, config)
         self._partial_heads: WeakValueDictionary[tuple[int, ...], PartialHead] = WeakValueDictionary()
-        self.native = native_decoder([block.native() for block in self.blocks])
+        self.native: NativeDecoder | GraphedDecoder | None = native_decoder(
+            [block.native() for block in self.blocks]
+        ) or graphed_decoder(self.blocks, self.shape.scale, self.device)
 
     @property
     def num_layers(self) -> int:

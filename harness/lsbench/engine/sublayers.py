@@ -1,4 +1,6 @@
-"""Running sub-layers on the rows of a party: in compiled code where that serves, or operator by operator."""
+"""Running sub-layers on the rows of a party: many at once where compiled code or a CUDA graph serves, or
+operator by operator.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,13 @@ import torch
 from torch import Tensor
 
 from lsbench.engine.cache import MASKED
+from lsbench.engine.graphs import GraphedDecoder
 from lsbench.engine.rows import Part, Party
 from lsbench.engine.stack import DecoderStack
 
 
 def runs_native(stack: DecoderStack, party: Party, begin: int) -> bool:
-    """Whether compiled code can run sub-layer ``begin`` on these rows."""
+    """Whether compiled code, or a graph, can run sub-layer ``begin`` on these rows."""
     native = stack.native
     if native is None or party.count > native.most_rows:
         return False
@@ -34,6 +37,8 @@ def run_native(stack: DecoderStack, party: Party, hidden: Tensor, begin: int, en
     assert stack.native is not None
     layers = range((begin + 1) // 2, (end + 1) // 2)
     caches = party.caches
+    if isinstance(stack.native, GraphedDecoder):
+        stack.native.settle(caches)
     return stack.native.run(
         hidden,
         begin,

@@ -23,6 +23,7 @@ from lsbench.execution.rounds import shortest
 
 if TYPE_CHECKING:
     from lsbench.engine import Session
+    from lsbench.engine.graphs import GraphedDecoder
     from lsbench.engine.native import NativeDecoder
     from lsbench.engine.stack import DecoderStack
 
@@ -171,7 +172,7 @@ def _passes(session: Session, width: int) -> dict[str, Callable[[], object]]:
 
 
 def _native_passes(
-    native: NativeDecoder, session: Session, hidden: Tensor, rotary: tuple[Tensor, Tensor]
+    native: NativeDecoder | GraphedDecoder, session: Session, hidden: Tensor, rotary: tuple[Tensor, Tensor]
 ) -> dict[str, Callable[[], object]]:
     """Attention and MLP of all layers, one call each, and what a call costs that runs nothing."""
     cache, held, width = session.cache, session.lengths[0], hidden.shape[0]

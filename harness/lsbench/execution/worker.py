@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lsbench.engine import Sampler, Session
 from lsbench.engine.batch import Batch
+from lsbench.engine.graphs import about_graphs
 from lsbench.errors import BadInput, LsbenchError
 from lsbench.execution.bandwidth import bandwidth_behind
 from lsbench.execution.certificate import Certifier, Look
@@ -126,6 +127,10 @@ class Worker:
     def bandwidth(self) -> Bandwidth | None:
         """What memory gives here; None for a model that caches hold."""
         return bandwidth_behind(self._stack)
+
+    def remarks(self) -> list[str]:
+        """What a reader of the results should know of how steps were run, in words."""
+        return about_graphs(self._stack.native, self._stack.device)
 
     def remember(self, record: SampleRecord) -> None:
         """Take an output that is looked at later, or a look, from an earlier process of the run too."""

@@ -27,6 +27,9 @@ from lsbench.user_cache import cache_folder
 PRODUCTS = "LSBENCH_PRODUCTS"
 """Environment variable: ``torch`` leaves the compiled products out, to compare; ``native`` is the default."""
 
+GRAPHS = "LSBENCH_CUDA_GRAPHS"
+"""Environment variable: ``1`` replays steps as CUDA graphs, never run on a GPU yet; ``0`` is the default."""
+
 _SOURCES = Path(__file__).parent
 _LIBRARY, _FAILURE = "lsbench_native.so", "failure.txt"
 _CHOICES = ("native", "torch")
@@ -58,6 +61,20 @@ def wanted() -> bool:
     if chosen not in _CHOICES:
         raise unknown(PRODUCTS, chosen, _CHOICES)
     return chosen == _CHOICES[0]
+
+
+def graphs_wanted() -> bool:
+    """Whether steps on CUDA are to be replayed as graphs, as ``LSBENCH_CUDA_GRAPHS`` says.
+
+    ``LSBENCH_PRODUCTS=torch`` leaves them out too.
+
+    Raises:
+        BadInput: one of the two says what it cannot.
+    """
+    chosen = os.environ.get(GRAPHS) or "0"
+    if chosen not in ("0", "1"):
+        raise unknown(GRAPHS, chosen, ("0", "1"))
+    return wanted() and chosen == "1"
 
 
 def prepare(tell: Callable[[str], None] = lambda message: None) -> NativeStatus:

@@ -7,13 +7,17 @@ from collections.abc import Callable
 import torch
 
 from lsbench.engine.native.crossover import compiled_for, most_rows
-from lsbench.engine.native.library import prepare
+from lsbench.engine.native.library import graphs_wanted, prepare
 from lsbench.records import Products
 
 WHAT_TORCHS_COST = "with a few rows they read weights at about a third of memory's speed"
 """As ``docs/performance.md`` shows."""
 WHAT_WIDENING_COSTS = (
     "they widen int8 weights for every product, which is slower than to keep them in float32"
+)
+
+GRAPHS_ON = (
+    "steps are replayed as CUDA graphs where they can be (LSBENCH_CUDA_GRAPHS=1, never tested on a GPU)"
 )
 
 
@@ -28,10 +32,12 @@ def products_for(
         tell: hears what takes long.
 
     Raises:
-        BadInput: the environment variable ``LSBENCH_PRODUCTS`` says neither ``native`` nor ``torch``.
+        BadInput: the environment variable ``LSBENCH_PRODUCTS`` says neither ``native`` nor ``torch``, or
+            ``LSBENCH_CUDA_GRAPHS`` neither ``0`` nor ``1``.
     """
     if device.type != "cpu":
-        return Products(kind="torch", detail=f"none are compiled for {device.type}")
+        graphs = f"; {GRAPHS_ON}" if device.type == "cuda" and graphs_wanted() else ""
+        return Products(kind="torch", detail=f"none are compiled for {device.type}{graphs}")
     if not compiled_for(dtype, device):
         return Products(kind="torch", detail=f"none are compiled for {str(dtype).removeprefix('torch.')}")
     status = prepare(tell)
