@@ -63,6 +63,7 @@ def test_no_room_for_the_buffer_is_no_error(monkeypatch):
     def full(*_, **__):
         raise RuntimeError("can't allocate memory")
 
+    monkeypatch.setattr(bandwidth, "huge_pages", lambda num_bytes: None)
     monkeypatch.setattr(torch, "ones", full)
     assert measure_bandwidth(CPU, MEBI) is None
 

@@ -194,14 +194,22 @@ class Block:
 class RmsNorm:
     """The norm that transformers writes out as Llama's, as one fused operator: [..., D] to [..., D].
 
-    Attributes:
-        weight: [D].
+    Args:
+        module: holds the weight [D], which may be moved.
         epsilon: added to the mean square.
+
+    Attributes:
+        epsilon: as given.
     """
 
-    def __init__(self, weight: Tensor, epsilon: float) -> None:
-        self.weight, self.epsilon = weight, epsilon
-        self._width = tuple(weight.shape)
+    def __init__(self, module: nn.Module, epsilon: float) -> None:
+        self._module, self.epsilon = module, epsilon
+        self._width = tuple(self.weight.shape)
+
+    @property
+    def weight(self) -> Tensor:
+        """[D]."""
+        return cast(Tensor, self._module._parameters["weight"])  # sooner found than as an attribute
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normed over the last dimension."""
@@ -223,7 +231,7 @@ def norm_of(module: nn.Module) -> Norm:
         or weight.dtype == torch.float64
     ):
         return module
-    return RmsNorm(weight, epsilon)
+    return RmsNorm(module, epsilon)
 
 
 def _norm_in(parent: nn.Module, name: str | None) -> Norm | None:

@@ -6,7 +6,7 @@ is not forked: its parameters, norms, activation and rotary embedding are used w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
@@ -17,6 +17,7 @@ from lsbench.engine.attention import AttentionShape, attend, capped_attend
 from lsbench.engine.block import Block, norm_of
 from lsbench.engine.families import Family, context_length, family_for
 from lsbench.engine.graphs import GraphedDecoder, graphed_decoder
+from lsbench.engine.huge_pages import place_in_huge_pages
 from lsbench.engine.linear import Linear, stand_in
 from lsbench.engine.mlp import take_experts_one_by_one
 from lsbench.engine.native import NativeDecoder, native_decoder
@@ -76,9 +77,19 @@ class DecoderStack:
         self.head_product = cast(Linear, model.get_submodule(family.head))
         self._finish_logits = _logit_scaling(family, config)
         self._partial_heads: WeakValueDictionary[tuple[int, ...], PartialHead] = WeakValueDictionary()
+        if self.device.type == "cpu":
+            place_in_huge_pages(self._holders())
         self.native: NativeDecoder | GraphedDecoder | None = native_decoder(
             [block.native() for block in self.blocks]
         ) or graphed_decoder(self.blocks, self.shape.scale, self.device)
+
+    def _holders(self) -> Iterator[nn.Module]:
+        """Every module that holds weights: the model's own, and the fused ones, of which they hold views."""
+        yield from self.model.modules()
+        for block in self.blocks:
+            for part in (*vars(block).values(), *vars(block.mlp).values()):
+                if isinstance(part, Linear):
+                    yield part
 
     @property
     def num_layers(self) -> int:

@@ -1,8 +1,8 @@
 """How fast this machine reads memory: what bounds a step, which reads every weight once and does little else.
 
 No single reader reaches all that memory gives: torch's leave prefetching to the hardware, which the compiled
-product does not, so several move the same bytes in turns, and the best of them counts. The buffer is memory
-as torch gives it, in pages of the size that weights lie in.
+product does not, so several move the same bytes in turns, and the best of them counts. The buffer lies in
+pages as large as those that weights lie in.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lsbench.engine.clock import Clock
+from lsbench.engine.huge_pages import huge_pages
 from lsbench.engine.native import prepare
 from lsbench.execution.rounds import shortest
 from lsbench.records import Bandwidth
@@ -96,7 +97,7 @@ def measure_bandwidth(device: torch.device, num_bytes: int | None = None) -> Ban
     )
     count = max(1, wanted // (4 * 2 * _ROW)) * 2 * _ROW
     try:
-        buffer = torch.ones(count, dtype=torch.float32, device=device)
+        buffer = _buffer(count, device)
     except (RuntimeError, MemoryError):
         return None
     with torch.inference_mode():
@@ -107,6 +108,14 @@ def measure_bandwidth(device: torch.device, num_bytes: int | None = None) -> Ban
         return None
     threads = torch.get_num_threads() if device.type == "cpu" else None
     return Bandwidth(bytes_per_second=4 * count / seconds[best], reader=best, threads=threads)
+
+
+def _buffer(count: int, device: torch.device) -> Tensor:
+    """Float32 [count], as the engine places weights."""
+    memory = huge_pages(4 * count) if device.type == "cpu" else None
+    if memory is None:
+        return torch.ones(count, dtype=torch.float32, device=device)
+    return memory.view(torch.float32).fill_(1)
 
 
 def bandwidth_behind(stack: DecoderStack) -> Bandwidth | None:
