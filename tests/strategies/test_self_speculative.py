@@ -1,21 +1,21 @@
 """self_speculative: its options, and the proof that under greedy decoding nothing but speed changes."""
 
-import copy
-from functools import cache, partial
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lsbench.engine import DecoderStack, Session
+from lsbench.engine import Session
 from lsbench.engine.batch import Batch
 from lsbench.execution.generation import generate
-from lsbench.spec import GenerateRequest, ScoreWindow, parse_strategy
-from lsbench.strategy import Drafters, Preparation, Strategy
+from lsbench.spec import ScoreWindow, parse_strategy
+from lsbench.strategy import Drafters
 from lsbench.strategy.registry import load_strategy, resolve
 from support.models import random_llama
 from support.requests import generate_request
+from support.speculation import Subject, batches, cases, check_case
 
 LAYERS = 5
 LONGEST = 40
@@ -123,155 +123,32 @@ def test_it_scores_as_the_full_model(bench) -> None:
 # -- identity with transformers -----------------------------------------------------------------------------
 
 
-class Subject:
-    """A tiny random model whose later layers change little, under the engine and under transformers."""
-
-    def __init__(self, tokenizer, seed: int, kept: float) -> None:
-        model = random_llama(
-            seed,
-            vocab_size=len(tokenizer),
-            hidden_size=24,
-            intermediate_size=48,
-            num_hidden_layers=LAYERS,
-            max_position_embeddings=128,
-            initializer_range=0.4,
-            bos_token_id=None,
-            eos_token_id=None,
-            pad_token_id=0,
-        ).double()
-        drawn = partial(torch.randint, 4, len(tokenizer), generator=torch.Generator().manual_seed(seed))
-        self.prompts = [tuple(drawn((length,)).tolist()) for length in (1, 2, 5, 11)]
-        calibration = tuple(tuple(row) for row in drawn((4, 16)).tolist())
-        for layer in model.model.layers[2:]:
-            layer.self_attn.o_proj.weight.data *= kept
-            layer.mlp.down_proj.weight.data *= kept
-        self.theirs = copy.deepcopy(model)
-        self.stack = DecoderStack(model)
-        self.tokenizer = tokenizer
-        self.preparation = Preparation(self.stack, calibration)
-        self.strategy = cache(self._strategy)
-        self.reference = cache(self._reference)
-
-    def _strategy(self, text: str) -> Strategy:
-        strategy = resolve(parse_strategy(text))
-        strategy.check(LAYERS)
-        strategy.prepare(self.preparation)
-        return strategy
-
-    def _reference(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
-        ids = torch.tensor([prompt])
-        output = self.theirs.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=LONGEST, pad_token_id=0
-        )
-        return tuple(output[0, len(prompt) :].tolist())
-
-    def text(self, tokens: tuple[int, ...]) -> str:
-        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-    def expected(self, request: GenerateRequest) -> tuple[int, ...]:
-        """Transformers' tokens, up to the first after which a stop condition holds."""
-        output = self.reference(request.prompt_tokens)
-        for count in range(1, request.max_new_tokens + 1):
-            text = self.text(output[:count])
-            if output[count - 1] in request.stop_token_ids or any(s in text for s in request.stop_strings):
-                return output[:count]
-        return output[: request.max_new_tokens]
+def llama(tokenizer, seed: int, kept: float) -> Subject:
+    """A tiny random model whose later layers change little."""
+    model = random_llama(
+        seed,
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=LAYERS,
+        max_position_embeddings=128,
+        initializer_range=0.4,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    ).double()
+    drawn = partial(torch.randint, 4, len(tokenizer), generator=torch.Generator().manual_seed(seed))
+    prompts = [tuple(drawn((length,)).tolist()) for length in (1, 2, 5, 11)]
+    calibration = tuple(tuple(row) for row in drawn((4, 16)).tolist())
+    for layer in model.model.layers[2:]:
+        layer.self_attn.o_proj.weight.data *= kept
+        layer.mlp.down_proj.weight.data *= kept
+    return Subject(model, tokenizer, prompts, calibration, LONGEST)
 
 
 @pytest.fixture(scope="module")
 def subjects(tiny_tokenizer) -> list[Subject]:
-    return [Subject(tiny_tokenizer, seed, kept) for seed, kept in ((1, 0.05), (2, 0.2), (3, 0.5))]
-
-
-FILLS = st.sampled_from(["recompute", "propagate", "mask"])
-STATIC = st.builds(
-    "draft=static_exit,draft.exit_layer={},draft.kv_fill={}".format, st.integers(1, LAYERS), FILLS
-)
-SKIPPING = st.builds(
-    "draft=dynamic_skip,draft.max_skip_ratio={},draft.granularity={},draft.difficulty={},draft.kv_fill={}".format,
-    st.sampled_from([0.3, 0.6]),
-    st.sampled_from(["layer", "sublayer"]),
-    st.sampled_from(["previous_entropy", "previous_margin", "prompt_perplexity"]),
-    FILLS,
-)
-CHOSEN = st.builds(
-    "draft=dynamic_skip,draft.skip_set={},draft.thresholds=[{}],draft.kv_fill={}".format,
-    st.sampled_from(["[2]", "[3,4]", "[1.attention]", "[5.attention,4.mlp]"]),
-    st.sampled_from([0.4, 0.8]),
-    FILLS,
-)
-ONLINE = st.builds(
-    "draft={},draft.kv_fill={}".format,
-    st.sampled_from(
-        [
-            "static_exit,draft.exit_layer=online",
-            "dynamic_skip,draft.skip_set=online,draft.max_skip_ratio=0.5",
-            "dynamic_skip,draft.skip_set=online,draft.thresholds=[2],draft.granularity=layer",
-            "dynamic_skip,draft.skip_set=online,draft.difficulty=early_cosine",
-        ]
-    ),
-    FILLS,
-)
-EXITING = st.builds(
-    "draft=dynamic_exit,draft.confidence={},draft.min_layer={},draft.kv_fill={}".format,
-    st.sampled_from(
-        [
-            "softmax_max,draft.threshold=0.2",
-            "softmax_margin,draft.threshold=0.1",
-            "entropy,draft.threshold=0.4",
-            "hidden_cosine,draft.threshold=0.9",
-            "patience",
-        ]
-    ),
-    st.integers(1, LAYERS - 2),
-    FILLS,
-)
-DRAFTS = STATIC | SKIPPING | CHOSEN | EXITING | ONLINE | st.just("draft=autoregressive")
-
-
-@st.composite
-def cases(
-    draw: st.DrawFn, subjects: list[Subject], subject: Subject | None = None
-) -> tuple[Subject, str, GenerateRequest]:
-    subject = subject or draw(st.sampled_from(subjects))
-    prompt = draw(st.sampled_from(subject.prompts))
-    output = subject.reference(prompt)
-    draft = draw(DRAFTS)
-    options = f"{draft},num_speculations={draw(st.integers(1, 8))}"
-    options += draw(st.sampled_from(["", "", ",draft_stop=0.3", ",draft_stop=0.8"]))
-    if "exit_layer=online" not in draft:
-        options += draw(st.sampled_from(["", "", ",adaptive=true"]))
-    text = subject.text(output).replace("\ufffd", "")
-    stops: list[str] = []
-    if text and draw(st.booleans()):
-        begin = draw(st.integers(0, len(text) - 1))
-        stops.append(text[begin : begin + draw(st.integers(1, 4))])
-    ends = draw(st.lists(st.sampled_from(output), max_size=2)) if draw(st.booleans()) else []
-    request = generate_request(
-        prompt, draw(st.integers(1, 18)), stop_strings=tuple(stops), stop_token_ids=tuple(ends)
-    )
-    return subject, f"self_speculative:{options}", request
-
-
-@st.composite
-def batches(draw: st.DrawFn, subjects: list[Subject]) -> list[tuple[Subject, str, GenerateRequest]]:
-    """Sequences of one model, each drafted for in its own way."""
-    subject = draw(st.sampled_from(subjects))
-    return draw(st.lists(cases(subjects, subject), min_size=2, max_size=4))
-
-
-def check(case: tuple[Subject, str, GenerateRequest], batch: Batch | None = None) -> tuple[int, int]:
-    """Drafted and taken tokens of a case that held."""
-    subject, text, request = case
-    made = generate(subject.stack, subject.tokenizer, subject.strategy(text), request, batch)
-    assert made.token_ids == subject.expected(request)
-    assert made.layers_run == (float(LAYERS),) * len(made.token_ids)
-    assert made.drafted is None or 0 <= made.accepted <= made.drafted
-    # Each pass gives the drafts that were taken and one token more, unless a stop cuts that off.
-    if made.drafted is not None:
-        decoded = len(made.token_ids) - 1 - made.accepted
-        assert made.verify_passes - 1 <= decoded <= made.verify_passes
-    return made.drafted or 0, made.accepted or 0
+    return [llama(tiny_tokenizer, seed, kept) for seed, kept in ((1, 0.05), (2, 0.2), (3, 0.5))]
 
 
 RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -281,7 +158,7 @@ RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthChec
 @settings(max_examples=40, deadline=None, suppress_health_check=RELAXED)
 @given(st.data())
 def test_greedily_it_is_token_identical_to_transformers(subjects: list[Subject], data: st.DataObject) -> None:
-    check(data.draw(cases(subjects)))
+    check_case(data.draw(cases(st.sampled_from(subjects))))
 
 
 @pytest.mark.slow
@@ -291,7 +168,7 @@ def test_greedily_it_is_token_identical_to_transformers(subjects: list[Subject],
 def test_greedily_it_is_token_identical_to_transformers_over_thousands(
     subjects: list[Subject], data: st.DataObject
 ) -> None:
-    check(data.draw(cases(subjects)))
+    check_case(data.draw(cases(st.sampled_from(subjects))))
 
 
 @pytest.mark.slow
@@ -300,9 +177,9 @@ def test_greedily_it_is_token_identical_to_transformers_over_thousands(
 @given(st.data())
 def test_in_batches_it_is_too(subjects: list[Subject], data: st.DataObject) -> None:
     """Whatever is drafted beside it, whenever the others leave."""
-    drawn = data.draw(batches(subjects))
+    drawn = data.draw(batches(st.sampled_from(subjects)))
     batch = Batch(drawn[0][0].stack)
-    assert len(list(batch.run([partial(check, case, batch) for case in drawn]))) == len(drawn)
+    assert len(list(batch.run([partial(check_case, case, batch) for case in drawn]))) == len(drawn)
 
 
 @pytest.mark.slow
@@ -344,7 +221,7 @@ def test_the_models_of_the_proof_do_take_drafts_and_refuse_some(subjects: list[S
         for draft in ("draft=static_exit,draft.exit_layer=3", "draft=dynamic_skip,draft.max_skip_ratio=0.6"):
             drafted = accepted = 0
             for prompt in subject.prompts:
-                counts = check(
+                counts = check_case(
                     (subject, f"self_speculative:{draft},num_speculations=5", generate_request(prompt, 40))
                 )
                 drafted, accepted = drafted + counts[0], accepted + counts[1]
