@@ -71,6 +71,23 @@ def test_draft_and_verify_by_hand(drafting, baseline):
     assert found.speedup == pytest.approx(5 * TOKEN_S / (draft + verify))
 
 
+def test_a_draft_that_reads_a_part_of_the_head_pays_for_that_part(drafting, baseline):
+    # Eight drafted tokens, each with a quarter of the head.
+    record = drafting(draft_heads=2.0)
+    assert work_of([record], L) == Work(5, 4, 6, 6, 10, draft_head=0.25)
+    draft = 4 * (6 * 2.0 + 0.25 * 5.0 + 1.0)
+    verify = 6 * 2.0 + 4 * 4.0 + 7.0 + 1.5
+    found = ceiling([record], baseline, COSTS, L, 1.0)
+    assert found.speedup == pytest.approx(5 * TOKEN_S / (draft + verify))
+    # Layers of 3 bytes and a head of 8: four drafts of six layers and a quarter of the head, then everything.
+    assert cycle_bytes(work_of([record], L), 3, 8) == 4 * (6 * 3 + 2) + 10 * 3 + 8
+
+
+def test_requests_with_different_heads_count_by_what_they_drafted(drafting):
+    # One that says nothing of heads read all of it for each of its eight tokens.
+    assert work_of([drafting(draft_heads=2.0), drafting()], L).draft_head == pytest.approx((2 + 8) / 16)
+
+
 def test_layers_that_verifying_cannot_take_over_run_again(drafting, baseline):
     # A skip set: six layers run, but only the first two before the first that was left out.
     record = drafting(verify_layers=2 * (5 * 10 - 4 * 2.0))
@@ -160,6 +177,13 @@ def test_drafts_are_drawn_besides(drafting, baseline):
     rest = ceiling([record], baseline, MEASURED, L, 1.0).remainder
     tokens = len(record.token_ids) - 1
     assert rest.sampling == pytest.approx(record.drafted * 0.75 / (tokens * TOKEN_S))
+
+
+def test_looks_of_a_draft_read_its_part_of_the_head(drafting, baseline):
+    record = drafting(draft_heads=2.0, checks=6, spare_heads=4, filled=0, older_rows=0, own_passes=0)
+    rest = ceiling([record], baseline, MEASURED, L, 1.0).remainder
+    whole = (len(record.token_ids) - 1) * TOKEN_S
+    assert rest.checks == pytest.approx((4 * 0.25 * ALONE.head_s + 6 * 0.25) / whole)
 
 
 def test_without_costs_or_counts_the_rest_is_not_broken_down(besides, baseline, make_record):

@@ -25,6 +25,16 @@ def test_until_something_was_measured_costs_are_the_weights_read() -> None:
         assert table[exit].tolist() == [36 + count * (depth + HEAD) for count in range(4)]
 
 
+def test_drafting_with_a_part_of_the_head_weighs_that_part() -> None:
+    costs = ExitCosts(DEPTHS, FULL, HEAD, draft_head=1.5)
+    expected = [[36 + count * (depth + 1.5) for count in range(4)] for depth in DEPTHS]
+    assert costs.table(3).tolist() == expected
+    costs.record(1, 3, 3 * (DEPTHS[1] + 1.5), FULL + HEAD)
+    costs.record(4, 2, 2 * (DEPTHS[4] + 1.5), FULL + HEAD)
+    costs.record(None, 0, 0.0, FULL + HEAD)
+    assert np.allclose(costs.table(3), expected)
+
+
 def test_costs_in_weights_stay_what_they_are() -> None:
     costs = ExitCosts(DEPTHS, FULL, HEAD)
     before = costs.table(5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class PredictedTokens:
 
     def most_frequent(self, count: int) -> Tensor:
         """[count] ids of the largest mean probability, falling; the lower id first where two are alike."""
-        return _largest(self.mass.sum(dim=0), count)
+        return _falling(self.mass.sum(dim=0))[:count]
 
     def coverage(self, count: int) -> float | None:
         """How often the model's choice in one prompt is among the ``count`` most frequent of the others.
@@ -39,10 +40,18 @@ class PredictedTokens:
         """
         if len(self.choices) < 2:
             return None
-        total, found = self.mass.sum(dim=0), 0
-        for own, choices in zip(self.mass, self.choices, strict=True):
-            found += int(torch.isin(choices, _largest(total - own, count)).sum())
-        return found / sum(len(choices) for choices in self.choices)
+        return float((self._ranks < count).double().mean())
+
+    @cached_property
+    def _ranks(self) -> Tensor:
+        """[T of all prompts] the place of each choice among the most frequent tokens of the other prompts."""
+        total = self.mass.sum(dim=0)
+        return torch.cat(
+            [
+                torch.argsort(_falling(total - own))[choices]
+                for own, choices in zip(self.mass, self.choices, strict=True)
+            ]
+        )
 
 
 def predicted_tokens(stack: DecoderStack, prompts: Sequence[Sequence[int]]) -> PredictedTokens:
@@ -58,5 +67,6 @@ def predicted_tokens(stack: DecoderStack, prompts: Sequence[Sequence[int]]) -> P
     return PredictedTokens(mass, tuple(choices))
 
 
-def _largest(mass: Tensor, count: int) -> Tensor:
-    return torch.sort(mass, descending=True, stable=True).indices[:count]
+def _falling(mass: Tensor) -> Tensor:
+    """[V] ids in order of [V] masses, the largest first."""
+    return torch.sort(mass, descending=True, stable=True).indices

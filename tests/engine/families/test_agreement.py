@@ -62,8 +62,13 @@ def test_greedy_decoding_is_that_of_generate(tiny_of: TinyFamily) -> None:
 def test_the_heads_rows_of_a_few_tokens_are_scaled_as_all_are(tiny_of: TinyFamily) -> None:
     hidden = torch.randn(3, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     rows = torch.tensor([7, 0, 28])
-    logits = tiny_of.stack.partial_head(rows)(hidden)
-    torch.testing.assert_close(logits, tiny_of.stack.head(hidden)[:, rows], rtol=0, atol=1e-12)
+    head, whole = tiny_of.stack.partial_head(rows), tiny_of.stack.head(hidden)
+    logits = head(hidden)
+    torch.testing.assert_close(logits, whole[:, rows], rtol=0, atol=1e-12)
+    # A soft cap would make a number of minus infinity.
+    everywhere = torch.full_like(whole, -torch.inf)
+    everywhere[:, rows] = logits
+    assert torch.equal(head.spread(logits), everywhere)
 
 
 def test_every_sub_layer_changes_what_is_predicted(tiny_of: TinyFamily) -> None:
