@@ -158,11 +158,11 @@ def test_a_row_gives_the_same_bits_alone_and_among_others_with_int8_weights(rows
     generator = torch.Generator().manual_seed(rows)
     x = torch.randn((rows, width), generator=generator)
     weight = torch.randint(-127, 128, (out, width), generator=generator, dtype=torch.int8)
-    scale = torch.rand(out, generator=generator)
+    scale, bias = torch.rand((2, out), generator=generator)
     one = x[chosen % rows][None]
-    assert torch.equal(
-        _int8_product(x, weight, scale, None)[chosen % rows], _int8_product(one, weight, scale, None)[0]
-    )
+    for added in (None, bias):
+        among, alone = (_int8_product(entering, weight, scale, added) for entering in (x, one))
+        assert torch.equal(among[chosen % rows], alone[0])
 
 
 def test_extreme_inputs_and_weights_stay_within_their_range():

@@ -9,7 +9,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <type_traits>
 
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
@@ -51,7 +50,8 @@ struct Terms<float> {
   struct Read {
     Floats first, second;
   };
-  static const Read& part(const Read& weights, int) { return weights; }
+  using Part = Read;
+  static const Part& part(const Read& weights, int) { return weights; }
   static void arrange(const float* from, Input* to) { std::memcpy(to, from, kStep * sizeof(float)); }
   static Read weights(const float* from) { return {load(from), load(from + kLanes)}; }
   static Read inputs(const Input* from) { return {load(from), load(from + kLanes)}; }
@@ -77,11 +77,12 @@ struct Terms<int8_t> {
     std::memcpy(&words, from, sizeof words);
     return words;
   }
-  static Floats part(const Read& words, int part) {
+  using Part = Floats;
+  static Part part(const Read& words, int part) {
     return __builtin_convertvector((words << (24 - 8 * part)) >> 24, Floats);
   }
   static Floats inputs(const Input* from) { return load(from); }
-  static void add(Floats& sums, const Floats& weights, const Floats& inputs) { sums += weights * inputs; }
+  static void add(Floats& sums, const Part& weights, const Floats& inputs) { sums += weights * inputs; }
 };
 
 #if defined(__AVX512BF16__)
@@ -91,7 +92,8 @@ struct Terms<BFloat16> {
   static constexpr int kStep = 2 * kLanes, kParts = 1, kPart = kStep;
   using Input = BFloat16;
   using Read = __m512bh;
-  static const Read& part(const Read& weights, int) { return weights; }
+  using Part = Read;
+  static const Part& part(const Read& weights, int) { return weights; }
   static void arrange(const float* from, Input* to) {
     for (int i = 0; i < kStep; i++) to[i] = BFloat16(from[i]);
   }
@@ -107,7 +109,8 @@ struct Terms<BFloat16> {
   static constexpr int kStep = 2 * kLanes, kParts = 1, kPart = kStep;
   using Input = float;
   using Read = Terms<float>::Read;
-  static const Read& part(const Read& weights, int) { return weights; }
+  using Part = Read;
+  static const Part& part(const Read& weights, int) { return weights; }
   // Two neighbouring weights share a word: a shift gives those of even places, a mask those of odd ones.
   static void arrange(const float* from, Input* to) {
     for (int i = 0; i < kLanes; i++) {
@@ -172,7 +175,7 @@ struct Kernel {
     const auto add = [&](const typename T::Read* weights, int64_t k) {
 #pragma GCC unroll 4
       for (int part = 0; part < T::kParts; part++) {
-        std::decay_t<decltype(T::part(weights[0], 0))> parts[together];
+        typename T::Part parts[together];
         for (int o = 0; o < together; o++) parts[o] = T::part(weights[o], part);
         for (int r = 0; r < count; r++) {
           const auto inputs = T::inputs(input + r * wide + k + part * T::kPart);
