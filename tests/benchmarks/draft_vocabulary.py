@@ -1,7 +1,7 @@
 """What does a draft gain that predicts a part of the vocabulary, and so reads a part of the output head?
 
-The embedded model, whose layers after the exit hardly change the hidden state, as in ``draft_economics.py``, so
-that nearly every draft would be accepted. Plain decoding and ``self_speculative`` under each ``draft.vocab``
+The embedded model, whose layers after the exit hardly change the hidden state, as in ``draft_economics.py``,
+so that nearly every draft would be accepted. Plain decoding and ``self_speculative`` with each ``vocab``
 take the same prompts in turns, in an order that is reversed from prompt to prompt; outputs must be the same.
 
     python tests/benchmarks/draft_vocabulary.py --vocab full auto 8192 16384 --dtype bfloat16
