@@ -60,6 +60,13 @@ class Lane:
         self.masked: list[bool] = ((found & MASKED) != 0).tolist()
         self.inexact: list[bool] = ((found & (PENDING | MASKED | APPROXIMATE)) != 0).tolist()
 
+    @cached_property
+    def places(self) -> Tensor:
+        """[3, T] int64: cache 0, the sequence, and the position, of each new row."""
+        table = np.zeros((3, self.count), dtype=np.int64)
+        table[1], table[2] = self.sequence, np.arange(self.first, self.end)
+        return torch.from_numpy(table)
+
 
 @dataclass(frozen=True)
 class Part:

@@ -34,7 +34,7 @@ from lsbench.engine.policy import ExitView, heads_of
 from lsbench.engine.rows import Indices, Lane, Part, Party, make_party
 from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step_request import StepRequest
-from lsbench.engine.sublayers import run_attention, run_native, runs_native
+from lsbench.engine.sublayers import fill, run_attention, run_native, runs_native
 
 
 class Step:
@@ -224,8 +224,7 @@ class Step:
             state[:] = MASKED
             return
         cos, sin = (table[lane.first : lane.end] for table in self._rotary)
-        keys, values = self.stack.blocks[layer].project_kv(self.hidden[lane.rows], cos, sin)
-        lane.cache.write(layer, lane.sequence, lane.first, keys, values)
+        fill(self.stack, lane, self.hidden[lane.rows], (cos, sin), layer)
         lane.tally.filled += lane.count
         # The hidden state that enters the first sub-layer left out is still exact.
         frontier = lane.cache.frontier[lane.sequence, lane.first : lane.end]

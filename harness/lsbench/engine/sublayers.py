@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lsbench.engine.cache import MASKED
 from lsbench.engine.graphs import GraphedDecoder
-from lsbench.engine.rows import Part, Party
+from lsbench.engine.native import NativeDecoder
+from lsbench.engine.rows import Lane, Part, Party
 from lsbench.engine.stack import DecoderStack
 
 
@@ -48,6 +49,15 @@ def run_native(stack: DecoderStack, party: Party, hidden: Tensor, begin: int, en
         [cache.keys[layer] for layer in layers for cache in caches],
         [cache.values[layer] for layer in layers for cache in caches],
     )
+
+
+def fill(stack: DecoderStack, lane: Lane, hidden: Tensor, rotary: tuple[Tensor, Tensor], layer: int) -> None:
+    """Keys and values of a sequence's new positions, of hidden states [T, D] that leave the attention out."""
+    cache, native = lane.cache, stack.native
+    if isinstance(native, NativeDecoder) and lane.count <= native.most_rows:
+        native.fill(hidden, layer, lane.places, rotary, cache.keys[layer], cache.values[layer])
+        return
+    cache.write(layer, lane.sequence, lane.first, *stack.blocks[layer].project_kv(hidden, *rotary))
 
 
 def run_attention(stack: DecoderStack, party: Party, hidden: Tensor, layer: int) -> Tensor:

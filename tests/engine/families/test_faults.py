@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lsbench.engine import DepthPlan, Session
+from lsbench.engine import DepthPlan, Session, sublayers
 from lsbench.engine.block import Block
 from lsbench.engine.step import Step
 from support.families.models import LAYERS, TinyFamily, tiny_family
@@ -41,17 +41,17 @@ def _a_window_too_wide(patch: pytest.MonkeyPatch, tiny: TinyFamily) -> None:
 
 
 def _no_window_where_something_is_masked(patch: pytest.MonkeyPatch, tiny: TinyFamily) -> None:
-    attend = Step._attend
+    attend = sublayers._attend
 
-    def forgetful(self, layer, part, queries):
-        block = self.stack.blocks[layer]
+    def forgetful(stack, layer, part, queries):
+        block = stack.blocks[layer]
         window, block.window = block.window, None if part.lane.masked[layer] else block.window
         try:
-            return attend(self, layer, part, queries)
+            return attend(stack, layer, part, queries)
         finally:
             block.window = window
 
-    patch.setattr(Step, "_attend", forgetful)
+    patch.setattr(sublayers, "_attend", forgetful)
 
 
 def _a_parallel_mlp_reads_what_attention_made(patch: pytest.MonkeyPatch, tiny: TinyFamily) -> None:
@@ -62,17 +62,17 @@ def _a_parallel_mlp_reads_what_attention_made(patch: pytest.MonkeyPatch, tiny: T
 def _a_parallel_layer_is_taken_up_again_at_its_mlp(patch: pytest.MonkeyPatch, tiny: TinyFamily) -> None:
     for block in tiny.stack.blocks:
         patch.setattr(block, "parallel", False)
-    mlp = Step._mlp
+    run = Step._run
 
-    def still_right_within_a_step(self, layer, party):
-        block = self.stack.blocks[layer]
+    def still_right_within_a_step(self, begin, party, alone=False):
+        block = self.stack.blocks[begin // 2]
         block.parallel = True
         try:
-            mlp(self, layer, party)
+            return run(self, begin, party, alone)
         finally:
             block.parallel = False
 
-    patch.setattr(Step, "_mlp", still_right_within_a_step)
+    patch.setattr(Step, "_run", still_right_within_a_step)
 
 
 def _logits_are_not_capped(patch: pytest.MonkeyPatch, tiny: TinyFamily) -> None:

@@ -118,6 +118,25 @@ class NativeDecoder:
             hidden, begin, end, places, rotary[0][:, 0], rotary[1][:, 0], list(keys), list(values)
         )
 
+    def fill(
+        self,
+        hidden: Tensor,
+        layer: int,
+        places: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        keys: Tensor,
+        values: Tensor,
+    ) -> None:
+        """Write the keys and values that ``layer`` makes of hidden states [N, D], without its attention.
+
+        Args:
+            hidden: what enters the layer.
+            layer: 0..L-1.
+            places, rotary: as for ``run``; all rows are in one cache.
+            keys, values: [B, Hkv, capacity, d] of that cache at the layer.
+        """
+        self._decoder.fill(hidden, layer, places, rotary[0][:, 0], rotary[1][:, 0], keys, values)
+
 
 def native_decoder(layers: Sequence[NativeLayer | None]) -> NativeDecoder | None:
     """A decoder for a model whose layers are all standard; None where there is none, or it cannot serve."""

@@ -129,7 +129,10 @@ struct Layer {
     float* const m = sized(mixed, rows.count * attended);
     multiply(qkv.weight, norm(attention_norm, hidden, rows.count, in, normed, arranged), rows.count,
              [&, p](int64_t r, int64_t o, float value) { p[r * all + o] = qkv.finished(o, value); });
-    for (int64_t r = 0; r < rows.count; r++) keep(p + r * all, rows, r, caches);
+    for (int64_t r = 0; r < rows.count; r++) {
+      turn_heads(p + r * all, 0, rows, r);
+      keep(p + r * all, rows, r, caches);
+    }
     // Queries that look at the same keys stand together: of one key-value head, row by row.
     const int64_t group = heads / kv_heads, together = rows.count * group;
     at::parallel_for(0, kv_heads * together, 1, [&, p, m](int64_t begin, int64_t end) {
@@ -149,6 +152,22 @@ struct Layer {
       }
     });
     add(output, m, rows.count, hidden, arranged);
+  }
+
+  // Keys and values alone, in the cache, of rows that leave the attention out.
+  void fill(const Number* hidden, const Rows<Number>& rows, Caches<Number> caches) const {
+    const int64_t in = qkv.weight.in, all = qkv.weight.out, queries = heads * width;
+    static thread_local std::vector<float> normed, projected;
+    static thread_local std::vector<Input<Weight>> arranged;
+    float* const p = sized(projected, rows.count * all);
+    multiply(qkv.weight.rows(queries, all - queries), norm(attention_norm, hidden, rows.count, in, normed, arranged),
+             rows.count, [&, p](int64_t r, int64_t o, float value) {
+               p[r * all + queries + o] = qkv.finished(queries + o, value);
+             });
+    for (int64_t r = 0; r < rows.count; r++) {
+      turn_heads(p + r * all, heads, rows, r);
+      keep(p + r * all, rows, r, caches);
+    }
   }
 
   void mlp(Number* hidden, int64_t count) const {
@@ -213,9 +232,9 @@ struct Layer {
              });
   }
 
-  // Norms and turns the heads of one row, puts its keys and values into the cache, and scales its queries.
-  void keep(float* row, const Rows<Number>& rows, int64_t r, Caches<Number> caches) const {
-    for (int64_t h = 0; h < heads + kv_heads; h++) {
+  // Norms and turns the queries and keys of one row from head `first` on, and scales its queries.
+  void turn_heads(float* row, int64_t first, const Rows<Number>& rows, int64_t r) const {
+    for (int64_t h = first; h < heads + kv_heads; h++) {
       float* const head = row + h * width;
       const auto& norm = h < heads ? query_norm : key_norm;
       if (norm.has_value()) (*norm)(head, head);
@@ -223,6 +242,10 @@ struct Layer {
       if (h < heads)
         for (int64_t i = 0; i < width; i++) head[i] *= scale;
     }
+  }
+
+  // Puts the keys and values of one row into the cache.
+  void keep(const float* row, const Rows<Number>& rows, int64_t r, Caches<Number> caches) const {
     for (int64_t h = 0; h < kv_heads; h++) {
       const float* const key = row + (heads + h) * width;
       const float* const value = key + kv_heads * width;
