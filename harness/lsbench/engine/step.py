@@ -33,7 +33,7 @@ from lsbench.engine.plan import check_plan
 from lsbench.engine.policy import ExitView, heads_of
 from lsbench.engine.rows import Indices, Lane, Part, Party, make_party
 from lsbench.engine.stack import DecoderStack
-from lsbench.engine.step_request import StepRequest
+from lsbench.engine.step_request import StepRequest, starts_of
 from lsbench.engine.sublayers import fill, run_attention, run_native, runs_native
 
 
@@ -63,7 +63,7 @@ class Step:
         self._positions: Indices = np.concatenate([np.arange(lane.first, lane.end) for lane in self.lanes])
         self._state: npt.NDArray[np.uint8] = np.full(self.num_new, EXACT, dtype=np.uint8)
         """What the keys and values are that each row makes now: EXACT or APPROXIMATE."""
-        self._starts = _starts(requests)
+        self._starts = starts_of(requests)
         self._begins = frozenset(() if self._starts is None else self._starts.tolist())
         self._rotary = stack.rotary(max(lane.end for lane in self.lanes))
         self._check_layers = frozenset().union(*(lane.check_layers for lane in self.lanes))
@@ -101,9 +101,7 @@ class Step:
             if checked and index % 2 == 0:
                 entering = self.hidden
             party = self._gather(index)
-            end = index + 1
-            if party is not None:
-                end = self._run(index, party)
+            end = self._idle_end(index) if party is None else self._run(index, party)
             if checked and end % 2 == 0:
                 self._check(end // 2, entering)
             index = end
@@ -202,8 +200,8 @@ class Step:
         if lane.riders:
             lane.riders = []
             self._changes += 1
-        if index % 2 == 0 and lane.kv_fill != "recompute":
-            self._fill(lane, index // 2)
+        if index % 2 == 0:
+            self._fill(lane, range(index // 2, index // 2 + 1))
 
     def _stop_exactness(self, lane: Lane, row: int, index: int, hidden: Tensor) -> None:
         """If ``row`` is exact, then up to sub-layer ``index`` and no further; ``hidden`` [D] enters it.
@@ -218,17 +216,36 @@ class Step:
             # A view: hidden states are never written to.
             lane.cache.keep(lane.sequence, int(self._positions[row]), index, hidden)
 
-    def _fill(self, lane: Lane, layer: int) -> None:
-        state = lane.cache.state[lane.sequence, lane.first : lane.end, layer]
+    def _fill(self, lane: Lane, layers: range) -> None:
+        """Fill, as the plan says, the keys and values of attention that is left out in ``layers``."""
+        if lane.kv_fill == "recompute" or not layers:
+            return
+        positions = slice(lane.first, lane.end)
+        state = lane.cache.state[lane.sequence, positions, layers.start : layers.stop]
         if lane.kv_fill == "mask":
             state[:] = MASKED
             return
-        cos, sin = (table[lane.first : lane.end] for table in self._rotary)
-        fill(self.stack, lane, self.hidden[lane.rows], (cos, sin), layer)
-        lane.tally.filled += lane.count
+        cos, sin = (table[positions] for table in self._rotary)
+        fill(self.stack, lane, self.hidden[lane.rows], (cos, sin), layers)
+        lane.tally.filled += lane.count * len(layers)
         # The hidden state that enters the first sub-layer left out is still exact.
-        frontier = lane.cache.frontier[lane.sequence, lane.first : lane.end]
-        state[:] = np.where(frontier == 2 * layer, EXACT, APPROXIMATE)
+        frontier = lane.cache.frontier[lane.sequence, positions]
+        state[:] = np.where(frontier[:, None] == 2 * np.array(layers), EXACT, APPROXIMATE)
+
+    def _idle_end(self, begin: int) -> int:
+        """Where somebody runs again, if nobody runs ``begin``; what is left out until then is filled."""
+        end, last = begin + 1, 2 * self.stack.num_layers
+        while end < last and not (self._halts(end) or any(lane.runs[end] for lane in self.lanes)):
+            end += 1
+        for lane in self.lanes:
+            self._fill(lane, range(begin // 2 + 1, (end + 1) // 2))
+        return end
+
+    def _halts(self, index: int) -> bool:
+        """Whether rows begin, or a policy wants to look, before sub-layer ``index``."""
+        layer, is_mlp = divmod(index, 2)
+        looked_at = not is_mlp and (layer in self._check_layers or layer + 1 in self._check_layers)
+        return looked_at or index in self._begins
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -373,15 +390,3 @@ class Step:
             rows = rows[self._state[rows] == EXACT]
             lane.cache.complete(lane.sequence, self._positions[rows], hidden, rows)
             lane.cache.settle(lane.sequence, 0 if lane.has_brought_up else lane.first)
-
-
-def _starts(requests: Sequence[StepRequest]) -> Indices | None:
-    """[N] first sub-layer of every row; None when all begin at the bottom."""
-    if all(request.starts is None for request in requests):
-        return None
-    return np.concatenate(
-        [
-            np.zeros(request.hidden.shape[0], dtype=np.int64) if request.starts is None else request.starts
-            for request in requests
-        ]
-    )

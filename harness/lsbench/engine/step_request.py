@@ -82,3 +82,15 @@ class StepOutcome:
     hidden: Tensor
     logits: Tensor
     runs: npt.NDArray[np.bool_]
+
+
+def starts_of(requests: Sequence[StepRequest]) -> Indices | None:
+    """[N] first sub-layer of every row; None when all begin at the bottom."""
+    if all(request.starts is None for request in requests):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(request.hidden.shape[0], dtype=np.int64) if request.starts is None else request.starts
+            for request in requests
+        ]
+    )

@@ -51,13 +51,25 @@ def run_native(stack: DecoderStack, party: Party, hidden: Tensor, begin: int, en
     )
 
 
-def fill(stack: DecoderStack, lane: Lane, hidden: Tensor, rotary: tuple[Tensor, Tensor], layer: int) -> None:
-    """Keys and values of a sequence's new positions, of hidden states [T, D] that leave the attention out."""
+def fill(
+    stack: DecoderStack, lane: Lane, hidden: Tensor, rotary: tuple[Tensor, Tensor], layers: range
+) -> None:
+    """Keys and values of a sequence's new positions, of hidden states [T, D] that leave attention out.
+
+    Args:
+        stack: the model.
+        lane: the sequence's part of the step.
+        hidden: what enters all of ``layers``, because nothing is run in between.
+        rotary: cosines and signed sines [T, 1, width] of the positions.
+        layers: one after the other.
+    """
     cache, native = lane.cache, stack.native
     if isinstance(native, NativeDecoder) and lane.count <= native.most_rows:
-        native.fill(hidden, layer, lane.places, rotary, cache.keys[layer], cache.values[layer])
+        keys, values = (tensors[layers.start : layers.stop] for tensors in (cache.keys, cache.values))
+        native.fill(hidden, layers.start, lane.places, rotary, keys, values)
         return
-    cache.write(layer, lane.sequence, lane.first, *stack.blocks[layer].project_kv(hidden, *rotary))
+    for layer in layers:
+        cache.write(layer, lane.sequence, lane.first, *stack.blocks[layer].project_kv(hidden, *rotary))
 
 
 def run_attention(stack: DecoderStack, party: Party, hidden: Tensor, layer: int) -> Tensor:

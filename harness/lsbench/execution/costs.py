@@ -14,6 +14,7 @@ import torch
 
 from lsbench.engine import DepthPlan, ExitView, Sampler, Session, likeliest
 from lsbench.engine.clock import Clock
+from lsbench.engine.native import NativeDecoder
 from lsbench.execution.rounds import shortest
 from lsbench.records import StepCost
 from lsbench.spec import Sampling
@@ -102,11 +103,16 @@ def _extras(session: Session, sampling: Sampling) -> dict[str, Callable[[], obje
     token = torch.tensor([session.tokens()[-1]], dtype=torch.int64, device=stack.device)
     hidden = stack.embed(token)
     cos, sin = (table[position : position + 1] for table in stack.rotary(position + 1))
-    block, sampler = stack.blocks[0], Sampler(sampling, 0)
+    sampler, layer = Sampler(sampling, 0), position % session.num_layers
+    places = torch.tensor([[0], [0], [position]])
 
     def fill() -> None:
-        keys, values = block.project_kv(hidden, cos, sin)
-        session.cache.write(0, 0, position + 1, keys, values)
+        # What is written is cut off again.
+        if isinstance(stack.native, NativeDecoder):
+            kept = [session.cache.keys[layer]], [session.cache.values[layer]]
+            stack.native.fill(hidden, layer, places, (cos, sin), *kept)
+        else:
+            session.cache.write(layer, 0, position, *stack.blocks[layer].project_kv(hidden, cos, sin))
 
     def check() -> float:
         # As CALM's softmax confidence, of logits that are there.

@@ -79,8 +79,8 @@ struct Runner {
   virtual ~Runner() = default;
   virtual Tensor run(const Tensor& hidden, int64_t begin, int64_t end, const Tensor& rows, const Tensor& cosines,
                      const Tensor& sines, at::TensorList keys, at::TensorList values) const = 0;
-  virtual void fill(const Tensor& hidden, int64_t layer, const Tensor& rows, const Tensor& cosines, const Tensor& sines,
-                    const Tensor& keys, const Tensor& values) const = 0;
+  virtual void fill(const Tensor& hidden, int64_t first, const Tensor& rows, const Tensor& cosines, const Tensor& sines,
+                    at::TensorList keys, at::TensorList values) const = 0;
 };
 
 template <class Weight>
@@ -110,14 +110,15 @@ struct RunnerOf : Runner {
     return out;
   }
 
-  void fill(const Tensor& hidden, int64_t layer, const Tensor& rows, const Tensor& cosines, const Tensor& sines,
-            const Tensor& keys, const Tensor& values) const override {
+  void fill(const Tensor& hidden, int64_t first, const Tensor& rows, const Tensor& cosines, const Tensor& sines,
+            at::TensorList keys, at::TensorList values) const override {
     const Tensor entering = hidden.contiguous();
     const int64_t count = entering.size(0), *const table = rows.data_ptr<int64_t>();
     const Tensor cos = cosines.to(at::kFloat).contiguous(), sin = sines.to(at::kFloat).contiguous();
     const Rows<Number> where{count,     table,  table + count, table + 2 * count, cos.data_ptr<float>(), sin.data_ptr<float>(),
                              cos.size(-1)};
-    layers.at(layer).fill(entering.data_ptr<Number>(), where, {&keys, &values});
+    for (size_t i = 0; i < keys.size(); i++)
+      layers.at(first + i).fill(entering.data_ptr<Number>(), where, {&keys[i], &values[i]});
   }
 };
 
@@ -167,9 +168,9 @@ struct Decoder : torch::CustomClassHolder {
     return runner->run(hidden, begin, end, rows, cosines, sines, keys, values);
   }
 
-  void fill(const Tensor& hidden, int64_t layer, const Tensor& rows, const Tensor& cosines, const Tensor& sines,
-            const Tensor& keys, const Tensor& values) const {
-    runner->fill(hidden, layer, rows, cosines, sines, keys, values);
+  void fill(const Tensor& hidden, int64_t first, const Tensor& rows, const Tensor& cosines, const Tensor& sines,
+            const std::vector<Tensor>& keys, const std::vector<Tensor>& values) const {
+    runner->fill(hidden, first, rows, cosines, sines, keys, values);
   }
 };
 

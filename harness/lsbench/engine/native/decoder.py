@@ -121,21 +121,21 @@ class NativeDecoder:
     def fill(
         self,
         hidden: Tensor,
-        layer: int,
+        first: int,
         places: Tensor,
         rotary: tuple[Tensor, Tensor],
-        keys: Tensor,
-        values: Tensor,
+        keys: Sequence[Tensor],
+        values: Sequence[Tensor],
     ) -> None:
-        """Write the keys and values that ``layer`` makes of hidden states [N, D], without its attention.
+        """Write the keys and values that layers make of hidden states [N, D], without their attention.
 
         Args:
-            hidden: what enters the layer.
-            layer: 0..L-1.
+            hidden: what enters every one of them.
+            first: the first layer, 0..L-1.
             places, rotary: as for ``run``; all rows are in one cache.
-            keys, values: [B, Hkv, capacity, d] of that cache at the layer.
+            keys, values: [B, Hkv, capacity, d] of that cache at each layer in turn.
         """
-        self._decoder.fill(hidden, layer, places, rotary[0][:, 0], rotary[1][:, 0], keys, values)
+        self._decoder.fill(hidden, first, places, rotary[0][:, 0], rotary[1][:, 0], list(keys), list(values))
 
 
 def native_decoder(layers: Sequence[NativeLayer | None]) -> NativeDecoder | None:
