@@ -78,9 +78,10 @@ AUTOREGRESSIVE: tuple[str, ...] = ("autoregressive",)
 
 
 def beside_early_exit(setting: Setting) -> tuple[str, ...]:
-    """What drafts with the same layers and as many tokens, and what does not draft."""
-    draft = f"draft=static_exit,draft.exit_layer={setting.exit_layer}"
-    return (f"self_speculative:{draft},num_speculations={setting.num_speculations}", *AUTOREGRESSIVE)
+    """What drafts with the same layers as many tokens, by all of the head or a part, and what does not."""
+    draft = f"self_speculative:draft=static_exit,draft.exit_layer={setting.exit_layer}"
+    with_all = f"{draft},num_speculations={setting.num_speculations}"
+    return (with_all, f"{with_all},draft.vocab=auto", *AUTOREGRESSIVE)
 
 
 def package(name: str) -> Any:
