@@ -1,7 +1,8 @@
 import pytest
 
-from lsbench.measurement.notes import about_ceiling
+from lsbench.measurement.notes import about_ceiling, about_lengths
 from lsbench.metrics import Ceiling, Remainder
+from lsbench.records import SampleRecord
 
 
 @pytest.mark.parametrize(("reached", "doubted"), [(0.9, False), (1.1, False), (2.78, True)])
@@ -22,3 +23,17 @@ def test_time_that_no_part_explains_is_told(other, told):
     said = about_ceiling("dynamic_exit", Ceiling(speedup=1.3, achieved_fraction=0.9 - other, remainder=rest))
     assert bool(said) == told
     assert not told or "47% of its time is in none of the parts" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [([10, 30], [12, 20], None), ([100, 20], [10, 10], "6.0 times longer"), ([5], [20], "4.0 times shorter")],
+)
+def test_outputs_of_much_different_lengths_are_told(ours, theirs, told):
+    def generated(lengths: list[int]) -> list[SampleRecord]:
+        return [SampleRecord.model_construct(token_ids=tuple(range(length))) for length in lengths]
+
+    said = about_lengths("static_exit", generated(ours), generated(theirs))
+    assert bool(said) == (told is not None)
+    assert told is None or told in said[0]
+    assert about_lengths("static_exit", generated(ours), []) == []

@@ -19,6 +19,8 @@ _OVERRUN = 0.03
 BUSY_SHARE = 0.5
 """Load average before the run, as a share of the cores, from which other work counts as a disturbance."""
 _FEW_PROMPTS = 10
+_MUCH_LONGER = 1.5
+"""How many times as many tokens an output must have for its longer context to be told."""
 
 
 def about_machine(noise: float | None, load_average: float | None, cores: int | None) -> list[str]:
@@ -79,6 +81,28 @@ def about_failures(records: Sequence[SampleRecord], label: str) -> list[str]:
         return []
     first = " ".join((failed[0].error or "").split())[:200]
     return [f"{label}: {len(failed)} of {_count(len(records), 'request')} failed, the first with: {first}"]
+
+
+def about_lengths(label: str, ours: Sequence[SampleRecord], theirs: Sequence[SampleRecord]) -> list[str]:
+    """Whether times per token belong to outputs of much different lengths.
+
+    Args:
+        label: the strategy's.
+        ours, theirs: generations of the strategy and of the baseline.
+    """
+    lengths = [sum(len(record.token_ids or ()) for record in records) for records in (ours, theirs)]
+    if len(ours) != len(theirs) or not all(lengths):
+        return []
+    longer = lengths[0] / lengths[1]
+    if 1 / _MUCH_LONGER < longer < _MUCH_LONGER:
+        return []
+    slower, how = ("more", "longer") if longer > 1 else ("less", "shorter")
+    times = longer if longer > 1 else 1 / longer
+    return [
+        f"{label}: its outputs are {times:.1f} times {how} than the baseline's, so that its tokens look back "
+        f"on {how} contexts and take {slower} time each for that alone; its speedup per token is not one at "
+        "the same length."
+    ]
 
 
 def about_bandwidth(fraction: float | None) -> list[str]:

@@ -127,6 +127,9 @@ def summarise(
         said += about_certificate(choice.label, metrics.certificate, records)
         said += notes.about_ceiling(choice.label, metrics.ceiling)
         said += notes.about_pairs(choice.label, metrics.speed, left_out)
+        said += notes.about_lengths(
+            choice.label, generations(records, choice.label), generations(records, context.baseline)
+        )
         said += notes.about_failures([r for r in records if r.label == choice.label], choice.label)
         said += notes.about_tasks(choice.label, metrics.tasks, baseline.tasks, metrics.fidelity)
     return Metrics(
