@@ -5,7 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 QUICK  := not slow and not ray and not deepspeed and not browser
 # Tiny models, side by side, a thread each.
-FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 -m "$(QUICK)"
+BESIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4
+FAST   := $(BESIDE) -m "$(QUICK)"
+# Long proofs on tiny models, which time nothing.
+PROOFS := tests/engine tests/strategies/families
 
 .PHONY: run test quick lint clean
 
@@ -18,10 +21,11 @@ $(STAMP): pyproject.toml
 run: $(STAMP)
 	$(BIN)/lsbench run --strategy dynamic_skip --tasks humaneval,humaneval_bpb --limit 8
 
-# The slow ones run one after the other: they time things and hold whole models.
+# Slow ones other than the proofs run one after the other: they time things and hold whole models.
 test: $(STAMP)
 	$(FAST)
-	$(BIN)/python -m pytest -m "not ($(QUICK))"
+	$(BESIDE) -m "not ($(QUICK))" $(PROOFS)
+	$(BIN)/python -m pytest -m "not ($(QUICK))" $(PROOFS:%=--ignore=%)
 
 quick: $(STAMP)
 	$(FAST)
