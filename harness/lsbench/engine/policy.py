@@ -80,7 +80,7 @@ class ExitView:
         self._partial = partial
         self._product: Tensor | None = None
 
-    @property
+    @cached_property
     def logits(self) -> Tensor:
         """[V] after final norm and head, minus infinity for tokens that the step's head leaves out.
 
@@ -94,9 +94,9 @@ class ExitView:
         return self._made() if head is self._partial else head(self.hidden[None])[0]
 
     @property
-    def computed_logits(self) -> Tensor | None:
-        """``logits`` if anyone has asked for the product."""
-        return None if self._product is None else self.logits
+    def has_looked(self) -> bool:
+        """Whether anyone has asked for the product that ``logits`` come from."""
+        return self._product is not None
 
     def _made(self) -> Tensor:
         if self._product is None:

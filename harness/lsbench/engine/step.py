@@ -181,8 +181,9 @@ class Step:
         self._hidden = torch.cat([self.hidden, torch.stack(kept)])
         self._positions = np.concatenate([self._positions, positions])
         self._state = np.concatenate([self._state, np.full(len(positions), EXACT, dtype=np.uint8)])
-        # A party of all rows is one of all rows no longer.
+        # A party of all rows is one of all rows no longer, and these are exact where the others may not be.
         self._changes += 1
+        self._events = None
         return dict(enumerate(lane.cache.frontier[sequence, positions].tolist(), start=first))
 
     # -- what is left out ---------------------------------------------------------------------------
@@ -371,14 +372,15 @@ class Step:
             view = ExitView(hidden[row], entering[row], head, lane.head)
             lane.tally.checks += 1
             revised = lane.policy.replan(layer, view)
-            self._events = None
             if revised is not None:
                 check_plan(revised, self.stack.num_layers)
+                self._events = None
                 lane.runs, lane.kv_fill = (*lane.runs[:index], *revised.run[index:]), revised.kv_fill
             if lane.policy.should_exit(layer, view):
                 lane.runs = (*lane.runs[:index], *(False,) * (len(lane.runs) - index))
+                self._events = None
                 self.views[row] = view
-            elif view.computed_logits is not None:
+            elif view.has_looked:
                 lane.tally.spare_heads += 1
 
     def _finish(self) -> None:

@@ -46,9 +46,7 @@ def _predictions(step: Step, requests: Sequence[StepRequest]) -> Tensor:
         if request.head is not None:
             partial.update(dict.fromkeys(wanted, request.head))
         begin += request.hidden.shape[0]
-    known = {
-        row: view.computed_logits for row, view in step.views.items() if view.computed_logits is not None
-    }
+    known = {row: view.logits for row, view in step.views.items() if view.has_looked}
     hidden = step.hidden[: step.num_new]
     if not known and not partial:
         return step.stack.head(hidden if len(rows) == step.num_new else hidden[rows])

@@ -34,12 +34,17 @@ class Check:
         tiny: a model twice, transformers' own and under the engine.
         scenario: what to do.
         reference: makes the reference of one sequence, of ``tiny``.
+        tolerance: what numbers may differ by, absolutely and relatively.
     """
 
     def __init__(
-        self, tiny: Any, scenario: Scenario, reference: Callable[[Any], Reference] | None = None
+        self,
+        tiny: Any,
+        scenario: Scenario,
+        reference: Callable[[Any], Reference] | None = None,
+        tolerance: float = TOLERANCE,
     ) -> None:
-        self.tiny, self.scenario = tiny, scenario
+        self.tiny, self.scenario, self.tolerance = tiny, scenario, tolerance
         batch = len(scenario.prompt)
         self.session = Session(tiny.stack, batch, scenario.capacity)
         make = reference or (lambda tiny: Reference(tiny.outside))
@@ -50,7 +55,7 @@ class Check:
         full = Decisions(DepthPlan.full(self.tiny.num_layers))
         logits = self.session.prefill(torch.tensor(self.scenario.prompt))
         for b, prompt in enumerate(self.scenario.prompt):
-            _same(logits[b], self.references[b].run(prompt, full)[0][-1])
+            self._same(logits[b], self.references[b].run(prompt, full)[0][-1])
         self.compare()
         for operation in self.scenario.operations:
             getattr(self, f"_{type(operation).__name__.lower()}")(operation)
@@ -62,7 +67,7 @@ class Check:
         for b, reference in enumerate(self.references):
             # Under one plan, all tokens are one step: what rides along rides once, with all of them.
             logits, runs = reference.run(operation.tokens[b], Decisions(operation.plan))
-            _same(result.logits[b], torch.stack(logits))
+            self._same(result.logits[b], torch.stack(logits))
             assert (result.runs[b] == np.array(runs)).all()
 
     def _decided(self, operation: Decided) -> None:
@@ -77,7 +82,7 @@ class Check:
         for b, reference in enumerate(self.references):
             for t, token in enumerate(operation.tokens[b]):
                 logits, runs = reference.run([token], operation.decisions[b][t])
-                _same(result.logits[b, t], logits[0])
+                self._same(result.logits[b, t], logits[0])
                 assert result.runs[b, t].tolist() == runs
 
     def _draftbegun(self, operation: DraftBegun) -> None:
@@ -101,8 +106,8 @@ class Check:
         assert self.session.exact_lengths == self.session.lengths
         for b, reference in enumerate(self.references):
             for t, logits in enumerate(reference.verify(tokens[b], first[b])):
-                _same(result.logits[b, t], logits)
-            _same(result.logits[b], self.tiny.full_pass(reference.tokens)[-count:])
+                self._same(result.logits[b, t], logits)
+            self._same(result.logits[b], self.tiny.full_pass(reference.tokens)[-count:])
 
     def _cut(self, operation: Cut) -> None:
         lengths = [
@@ -129,16 +134,16 @@ class Check:
             for position, place in enumerate(reference.places):
                 assert ((b, position) in cache.resume) == self._is_kept(b, position)
                 if (b, position) in cache.resume:
-                    _same(cache.resume[b, position], place.entering)
+                    self._same(cache.resume[b, position], place.entering)
                 for layer in range(reference.num_layers):
                     if place.keys[layer] is None or place.state[layer] == "masked":
                         continue
                     ours = (cache.keys[layer][b, :, position], cache.values[layer][b, :, position])
-                    _same(ours[0], place.keys[layer])
-                    _same(ours[1], place.values[layer])
+                    self._same(ours[0], place.keys[layer])
+                    self._same(ours[1], place.values[layer])
                     if place.state[layer] == "exact":
-                        _same(ours[0], full[layer][0][:, position])
-                        _same(ours[1], full[layer][1][:, position])
+                        self._same(ours[0], full[layer][0][:, position])
+                        self._same(ours[1], full[layer][1][:, position])
 
     def _is_kept(self, sequence: int, position: int) -> bool:
         """Whether a position may be resumed: it lacks something, or is one of a draft."""
@@ -155,6 +160,9 @@ class Check:
         ]
         return sum(layer[:frontier]) if self._is_kept(sequence, position) else 0.0
 
+    def _same(self, ours: Tensor, expected: Tensor) -> None:
+        torch.testing.assert_close(ours, expected, rtol=self.tolerance, atol=self.tolerance)
+
     def finish(self) -> None:
         """Leave only exact positions, in either way; the next logits equal those of a full pass."""
         cut = [max(length, 0) for length in self.session.exact_lengths]
@@ -165,11 +173,7 @@ class Check:
         )
         assert self.session.exact_lengths == self.session.lengths
         for b, reference in enumerate(self.references):
-            _same(result.logits[b, 0], self.tiny.full_pass([*reference.tokens[: cut[b]], token])[-1])
-
-
-def _same(ours: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(ours, expected, rtol=TOLERANCE, atol=TOLERANCE)
+            self._same(result.logits[b, 0], self.tiny.full_pass([*reference.tokens[: cut[b]], token])[-1])
 
 
 def _on_the_way_back(exact: int, start: int | None, back: float) -> int:
