@@ -128,3 +128,15 @@ def pytest_collection_finish() -> None:
     """What is loaded by now stays: without this, every full collection walks torch and transformers again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def short_roofline(monkeypatch) -> None:
+    """Memory and steps are timed once, briefly, at two widths."""
+    from lsbench.execution import bandwidth, roofline
+
+    monkeypatch.setattr(roofline, "_BUDGET_S", 0)
+    monkeypatch.setattr(roofline, "WIDTHS", (1, 3))
+    monkeypatch.setattr(bandwidth, "_BUDGET_S", 0)
+    monkeypatch.setattr(bandwidth, "last_level_cache_bytes", lambda device: 0)
+    monkeypatch.setitem(bandwidth._LEAST_BYTES, "cpu", 1 << 20)

@@ -22,7 +22,7 @@ from lsbench.errors import (
 )
 from lsbench.metrics import Metrics, Status
 from lsbench.records import UNTIMED
-from lsbench.spec import INT8_WEIGHTS, RunSpec, StrategyChoice
+from lsbench.spec import RunSpec, StrategyChoice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -93,14 +93,14 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
             variable that says nothing.
     """
     from lsbench.catalog import check_model_name
-    from lsbench.engine.native.library import wanted
+    from lsbench.engine.native.library import graphs_wanted
     from lsbench.evaluation.tasks import check_task_names
     from lsbench.execution.plan import place
     from lsbench.execution.worker import Contender
     from lsbench.strategy.registry import resolve
 
     place(spec)
-    wanted()
+    graphs_wanted()  # reads the environment variables of both kinds of products
     if not spec.strategies:
         raise BadInput("No strategy given; add --strategy NAME (`lsbench ls strategies` lists them)")
     labels = [choice.label for choice in spec.strategies]
@@ -132,6 +132,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     from lsbench.engine.loading import load_tokenizer, model_facts, resolve_device, resolve_dtype
     from lsbench.evaluation.requests import build_requests
     from lsbench.execution.machine import devices, use_threads
+    from lsbench.execution.remarks import about_products, about_turns, about_weights
     from lsbench.store.manifest import ModelFacts
     from lsbench.store.naming import ensure_writable
     from lsbench.store.resume import check_resumable
@@ -181,9 +182,9 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
         folder.add_notes(
             *requests.notes,
             *([warning] if warning else []),
-            *_about_turns(spec, contenders),
-            *_about_weights(dtype, facts.has_experts),
-            *_about_products(products, device, dtype),
+            *about_turns(contenders, spec.batch_size),
+            *about_weights(dtype, facts.has_experts),
+            *about_products(products, device, dtype),
         )
         for text in folder.manifest.notes:
             view.note(text)
@@ -331,6 +332,7 @@ def _execute(
     view: View,
 ) -> None:
     """Run what is not finished, and keep each record as it comes."""
+    from lsbench.measurement.depth import mean_layers
     from lsbench.measurement.pairing import Pair, comparable_in_time, pair_up
     from lsbench.measurement.timing import speedup_so_far, tokens_per_second
 
@@ -357,7 +359,7 @@ def _execute(
                 record.label,
                 tokens_per_second([record]),
                 speedup_so_far(known),
-                _mean_layers(record),
+                mean_layers([record]),
                 record.error is not None,
             )
         for label, known in pairs.items():
@@ -396,40 +398,3 @@ def _sandbox(spec: RunSpec, requests: RequestSet) -> Sandbox | None:
     from lsbench.evaluation.sandbox import Sandbox
 
     return Sandbox.detect(spec.sandbox) if any(task.unsafe_code for task in requests.tasks) else None
-
-
-def _about_turns(spec: RunSpec, contenders: Sequence[Contender]) -> list[str]:
-    """Whose sequences do not decode together although that was asked for."""
-    return [
-        f"{contender.label} decodes one sequence at a time: those of a batch took turns, and shared no step. "
-        "Its speed is that of the whole batch, as everyone's is."
-        for contender in contenders
-        if spec.batch_size > 1 and contender.strategy.batching() == "turns"
-    ]
-
-
-def _about_weights(dtype: str, has_experts: bool) -> list[str]:
-    """Which model was measured, where its weights were rounded."""
-    if dtype != INT8_WEIGHTS:
-        return []
-    return [
-        "int8 weights: the baseline and every strategy run the quantized model, and quality is the quantized "
-        "model's. What that costs shows in the score of a float32 run.",
-        *(["Experts of a mixture stay float32; other weights are int8."] if has_experts else []),
-    ]
-
-
-def _about_products(products: Products, device: str, dtype: str) -> list[str]:
-    """What it costs that nothing compiled serves."""
-    from lsbench.engine.native.service import WHAT_TORCHS_COST, WHAT_WIDENING_COSTS
-
-    if products.kind == "native" or not (device.startswith("cpu") or dtype == INT8_WEIGHTS):
-        return []
-    cost = WHAT_WIDENING_COSTS if dtype == INT8_WEIGHTS else WHAT_TORCHS_COST
-    return [f"Few-row products are {products.words}: {cost}."]
-
-
-def _mean_layers(record: SampleRecord) -> float | None:
-    """Layers per decoded token; the first token comes from the prefill."""
-    decoded = (record.layers_run or ())[1:]
-    return sum(decoded) / len(decoded) if decoded else None

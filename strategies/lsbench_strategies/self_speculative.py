@@ -88,8 +88,8 @@ class SelfSpeculative(Strategy):
     With ``draft.vocab`` the draft proposes frequent tokens alone, and what it drew from gives all others no
     chance; verifying reads the whole head, and decides exactly as ever.
 
-    A draft that lets older tokens ride along to full depth (``draft.kv_fill=recompute`` where depth differs
-    from token to token) makes its verifying pass start over; ``propagate`` or ``mask`` lets it resume.
+    Verifying takes every position over where the draft left it exact. Where older tokens rode along to full
+    depth (``draft.kv_fill=recompute`` where depth differs from token to token), the head is left for them.
     """
 
     Options = _Options

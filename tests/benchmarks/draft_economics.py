@@ -15,6 +15,7 @@ import argparse
 import json
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from lsbench.catalog import prepare_data, resolve_model
 from lsbench.engine import DecoderStack
@@ -36,6 +37,24 @@ def weaken(stack: DecoderStack, after: int, factor: float) -> None:
         for block in stack.blocks[after:]:
             block.output.weight.mul_(factor)
             block.mlp.down.weight.mul_(factor)
+
+
+def humaneval_requests(
+    tokenizer: PreTrainedTokenizerBase, prompts: int, tokens: int
+) -> list[GenerateRequest]:
+    """The first problems, each to be continued by at most ``tokens``."""
+    problems = [json.loads(line) for line in prepare_data("humaneval").read_text().splitlines()]
+    return [
+        GenerateRequest(
+            task="humaneval",
+            doc_id=number,
+            arguments_sha256="",
+            prompt=problem["prompt"],
+            prompt_tokens=tuple(tokenizer(problem["prompt"])["input_ids"]),
+            max_new_tokens=tokens,
+        )
+        for number, problem in enumerate(problems[:prompts])
+    ]
 
 
 def main() -> None:
@@ -70,18 +89,7 @@ def main() -> None:
     )
     worker = Worker(stack, tokenizer, baseline, tuple(strategies))
     worker.prepare()
-    problems = [json.loads(line) for line in prepare_data("humaneval").read_text().splitlines()]
-    requests = [
-        GenerateRequest(
-            task="humaneval",
-            doc_id=number,
-            arguments_sha256="",
-            prompt=problem["prompt"],
-            prompt_tokens=tuple(tokenizer(problem["prompt"])["input_ids"]),
-            max_new_tokens=options.tokens,
-        )
-        for number, problem in enumerate(problems[: options.prompts])
-    ]
+    requests = humaneval_requests(tokenizer, options.prompts, options.tokens)
     worker.warm_up(requests[:1])
     costs = worker.costs(requests[len(requests) // 2])
     records: list[SampleRecord] = []

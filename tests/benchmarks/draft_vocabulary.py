@@ -10,14 +10,13 @@ take the same prompts in turns, in an order that is reversed from prompt to prom
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 
 import torch
-from draft_economics import weaken
+from draft_economics import humaneval_requests, weaken
 
-from lsbench.catalog import prepare_data, resolve_model
+from lsbench.catalog import resolve_model
 from lsbench.engine import Session
 from lsbench.engine.loading import load_stack, load_tokenizer
 from lsbench.spec import GenerateRequest, parse_strategy
@@ -52,18 +51,7 @@ def main() -> None:
     for strategy in strategies.values():
         strategy.check(stack.num_layers)
         strategy.prepare(calibration)
-    problems = [json.loads(line) for line in prepare_data("humaneval").read_text().splitlines()]
-    requests = [
-        GenerateRequest(
-            task="humaneval",
-            doc_id=number,
-            arguments_sha256="",
-            prompt=problem["prompt"],
-            prompt_tokens=tuple(tokenizer(problem["prompt"])["input_ids"]),
-            max_new_tokens=options.tokens,
-        )
-        for number, problem in enumerate(problems[: options.prompts])
-    ]
+    requests = humaneval_requests(tokenizer, options.prompts, options.tokens)
 
     def decode(strategy: Strategy, request: GenerateRequest) -> tuple[float, list[int], int, int]:
         """Seconds a token, the tokens, and how many were drafted and accepted."""

@@ -4,7 +4,7 @@ import pytest
 
 from lsbench.doctor import checklist
 from lsbench.doctor.finding import Finding
-from lsbench.execution import bandwidth, roofline
+from lsbench.execution import roofline
 
 FINE = Finding("torch", "ok", "2.99, 1 thread")
 SLOW = Finding("compiler", "limited", "none [of them]: slow", "install g++")
@@ -17,15 +17,6 @@ def findings(monkeypatch):
         monkeypatch.setattr(checklist, "examine", lambda: iter(found))
 
     return make
-
-
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(roofline, "_BUDGET_S", 0)
-    monkeypatch.setattr(roofline, "WIDTHS", (1, 3))
-    monkeypatch.setattr(bandwidth, "_BUDGET_S", 0)
-    monkeypatch.setattr(bandwidth, "last_level_cache_bytes", lambda device: 0)
-    monkeypatch.setitem(bandwidth._LEAST_BYTES, "cpu", 1 << 20)
 
 
 @pytest.mark.slow
@@ -69,7 +60,7 @@ def test_machines_read_json(cli, findings):
     assert "MISSING" in said.err
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("short_roofline")
 def test_the_roofline_is_a_table_for_each_dtype(cli, findings, tiny_model):
     findings(FINE)
     said = cli("doctor", "--roofline", "-m", tiny_model, "--dtype", "bfloat16", "--dtype", "float64")
@@ -81,7 +72,7 @@ def test_the_roofline_is_a_table_for_each_dtype(cli, findings, tiny_model):
     assert [len(row.split()) for row in rows] == [4, 4]
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("short_roofline")
 def test_a_roofline_in_json_has_every_part_with_its_bound(cli, findings, tiny_model):
     findings(FINE)
     said = cli("doctor", "--roofline", "-m", tiny_model, "--dtype", "float32", "--threads", "1", "--json")

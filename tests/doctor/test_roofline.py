@@ -3,22 +3,12 @@ import pytest
 from lsbench.catalog.progress import SILENT
 from lsbench.doctor.roofline import take_roofline
 from lsbench.errors import BadInput
-from lsbench.execution import bandwidth, roofline
+from lsbench.execution import bandwidth
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """Short enough for a test."""
-    monkeypatch.setattr(roofline, "_BUDGET_S", 0)
-    monkeypatch.setattr(roofline, "WIDTHS", (1, 3))
-    monkeypatch.setattr(bandwidth, "_BUDGET_S", 0)
-    monkeypatch.setattr(bandwidth, "last_level_cache_bytes", lambda device: 0)
-    monkeypatch.setitem(bandwidth._LEAST_BYTES, "cpu", 1 << 20)
-
-
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("short_roofline")
 def test_every_dtype_has_a_profile_of_every_width(tiny_model):
     found = take_roofline(str(tiny_model), ["float32", "bfloat16", "float32"], "cpu", 1, SILENT)
     assert (found.model, found.num_layers, found.device, found.threads) == ("tiny", 4, "cpu", 1)
@@ -36,7 +26,7 @@ def test_a_misspelt_dtype_is_told_before_anything_is_loaded():
         take_roofline("no/such", ["bfloat61"], "cpu", 1, SILENT)
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("short_roofline")
 def test_without_room_to_read_it_says_so(tiny_model, monkeypatch):
     monkeypatch.setattr(bandwidth, "measure_bandwidth", lambda device: None)
     with pytest.raises(BadInput, match="no room"):

@@ -4,7 +4,6 @@ A draft that leaves tokens out draws from a distribution that gives them no chan
 shown by one that does not: it gives the distribution over all tokens, and the same test fails.
 """
 
-import copy
 from dataclasses import replace
 
 import pytest
@@ -12,15 +11,13 @@ import torch
 
 from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, probabilities
 from lsbench.spec import Sampling, parse_strategy
-from lsbench.strategy import PolicyDraft, Preparation, speculate
+from lsbench.strategy import PolicyDraft, speculate
 from lsbench.strategy.registry import resolve
-from support.distribution import exact_chances, p_value
+from support.distribution import p_value
 from support.drawing import Generate, drawn_together
-from support.models import random_llama
 from support.requests import generate_request
+from support.six_tokens import LAYERS, LENGTH, PROMPT, SixTokens
 
-VOCABULARY, LENGTH, LAYERS = 6, 4, 3
-PROMPT = (2, 5, 1)
 PLAIN = Sampling(temperature=0.8)
 CUT = Sampling(temperature=1.1, top_p=0.85, top_k=4)
 SEEDS = 800
@@ -30,30 +27,12 @@ WRONG = 1e-6
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
-class Tiny:
-    """Three layers over six tokens, whose first layer alone says something quite different."""
-
-    def __init__(self) -> None:
-        model = random_llama(
-            11,
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=32,
-            initializer_range=0.35,
-        ).double()
-        self.theirs = copy.deepcopy(model)
-        self.stack = DecoderStack(model)
-        self.preparation = Preparation(self.stack, ((1, 2, 3, 4, 5, 0, 2, 4), (5, 4, 3, 3, 1)))
-
+class Tiny(SixTokens):
     def p_value(self, generate: Generate, sampling: Sampling) -> float:
         requests = [generate_request(PROMPT, LENGTH, sampling=sampling, seed=seed) for seed in range(SEEDS)]
         drawn = drawn_together(self.stack, generate, requests)
         assert 0.05 < drawn.taken < 0.95  # where all or none are taken, any rule would pass
-        return p_value(drawn.outputs, exact_chances(self.theirs, VOCABULARY, PROMPT, LENGTH, sampling))
+        return p_value(drawn.outputs, self.exact(sampling))
 
 
 @pytest.fixture(scope="module")

@@ -4,27 +4,22 @@ The exact probability of every sequence of four tokens comes from enumerating al
 own forward pass. The same test fails when the rule that accepts drafts is made wrong on purpose.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
 
-from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, Session
+from lsbench.engine import ConstantPolicy, DepthPlan, Session
 from lsbench.spec import GenerateRequest, Sampling, parse_strategy
 from lsbench.strategy import Draft, Drafted, Emitted, PolicyDraft, Preparation, acceptance, speculate
 from lsbench.strategy.registry import resolve
-from support.distribution import Output, exact_chances, p_value
+from support.distribution import Output, p_value
 from support.drawing import Generate, drawn_together
-from support.models import random_llama
 from support.requests import generate_request
+from support.six_tokens import LAYERS, LENGTH, PROMPT, VOCABULARY, SixTokens
 from support.wrong_rules import always, unweighted, whole_target
 
-VOCABULARY = 6
-LENGTH = 4
-LAYERS = 3
-PROMPT = (2, 5, 1)
 PLAIN = Sampling(temperature=0.8)
 CUT = Sampling(temperature=1.1, top_p=0.85, top_k=4)
 EXIT = "self_speculative:draft=static_exit,draft.exit_layer=1,num_speculations={}"
@@ -32,33 +27,12 @@ EXIT = "self_speculative:draft=static_exit,draft.exit_layer=1,num_speculations={
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Tiny:
-    """Three layers over six tokens, whose first layer alone says something quite different."""
-
-    def __init__(self) -> None:
-        model = random_llama(
-            11,
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=32,
-            initializer_range=0.35,
-        ).double()
-        self.theirs = copy.deepcopy(model)
-        self.stack = DecoderStack(model)
-
-    def exact(self, sampling: Sampling) -> dict[Output, float]:
-        """Probability of every sequence."""
-        return exact_chances(self.theirs, VOCABULARY, PROMPT, LENGTH, sampling)
-
+class Tiny(SixTokens):
     def drawn(self, text: str, sampling: Sampling, count: int) -> Counter[Output]:
         """Sequences that a strategy gives under ``count`` seeds."""
         strategy = resolve(parse_strategy(text))
         strategy.check(LAYERS)
-        strategy.prepare(Preparation(self.stack, ((1, 2, 3, 4, 5, 0, 2, 4), (5, 4, 3, 3, 1))))
+        strategy.prepare(self.preparation)
         return self.collect(strategy.generate, sampling, count)
 
     def collect(self, generate: Generate, sampling: Sampling, count: int) -> Counter[Output]:

@@ -22,15 +22,13 @@ from torch import Tensor
 
 from lsbench.engine.cache import KVCache
 from lsbench.engine.partial_head import PartialHead
+from lsbench.engine.perplexity import perplexity
 from lsbench.engine.plan import DepthPlan, check_plan
 from lsbench.engine.policy import DepthPolicy, StepContext
 from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step_request import Observer, StepOutcome, StepRequest
 from lsbench.engine.stepping import take_step as take_step_alone
 from lsbench.engine.tally import Tally
-
-_HEAD_ROWS = 256
-"""Rows of the prompt that go through the head at a time when its perplexity is asked for."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class Session:
         logits = outcome.logits
         if with_perplexity:
             hidden = outcome.hidden.view(self.batch, tokens.shape[1], -1)
-            self.prompt_perplexity = [self._perplexity(hidden[b], tokens[b]) for b in range(self.batch)]
+            self.prompt_perplexity = [perplexity(self.stack, hidden[b], tokens[b]) for b in range(self.batch)]
         for sequence in range(self.batch):
             self._predictions[sequence] = (self.lengths[sequence] - 1, logits[sequence][None])
         return logits
@@ -379,19 +377,6 @@ class Session:
         """[N, 2L] flags to [N] layers. Each layer is summed first, so that whole layers count exactly 1."""
         parts = np.where(runs, self._share, 0.0)
         return (parts[:, 0::2] + parts[:, 1::2]).sum(axis=1)
-
-    def _perplexity(self, hidden: Tensor, tokens: Tensor) -> float | None:
-        """exp of the mean negative log-likelihood of ``tokens`` [T] from the second on."""
-        if tokens.shape[0] < 2:
-            return None
-        total = 0.0
-        for begin in range(0, tokens.shape[0] - 1, _HEAD_ROWS):
-            end = min(begin + _HEAD_ROWS, tokens.shape[0] - 1)
-            logits = self.stack.head(hidden[begin:end]).float()
-            total += float(
-                torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum")
-            )
-        return float(np.exp(total / (tokens.shape[0] - 1)))
 
 
 def _layer_shares(stack: DecoderStack) -> npt.NDArray[np.float64]:

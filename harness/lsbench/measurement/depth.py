@@ -16,13 +16,23 @@ def depth(records: Iterable[SampleRecord], num_layers: int) -> Depth | None:
     has ``num_layers + 1`` counts; a token that cost more than all layers (drafted, then verified)
     counts at the last, and with its true value in the mean.
     """
-    layers = [value for record in records for value in (record.layers_run or ())[1:]]
+    layers = _decoded_layers(records)
     if not layers:
         return None
     histogram = [0] * (num_layers + 1)
     for value in layers:
         histogram[min(num_layers, math.floor(value + 0.5))] += 1
     return Depth(mean_layers=math.fsum(layers) / len(layers), histogram=tuple(histogram))
+
+
+def mean_layers(records: Iterable[SampleRecord]) -> float | None:
+    """``depth``'s mean alone."""
+    layers = _decoded_layers(records)
+    return math.fsum(layers) / len(layers) if layers else None
+
+
+def _decoded_layers(records: Iterable[SampleRecord]) -> list[float]:
+    return [value for record in records for value in (record.layers_run or ())[1:]]
 
 
 def speculation(records: Sequence[SampleRecord]) -> Speculation | None:

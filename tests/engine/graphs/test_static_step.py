@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +18,7 @@ from support.families.models import VARIANTS, TinyFamily, made_family, tiny_fami
 from support.families.reference import LayerReference
 from support.kv_contract.check import Check
 from support.kv_contract.scenarios import hard_scenarios, scenarios
+from support.sessions import assert_held_alike
 
 SIDE_BY_SIDE = {name for name, variant in VARIANTS.items() if variant.parallel}
 EXPERTS = {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe"}
@@ -114,19 +114,7 @@ def test_it_gives_what_the_operators_give(name, dtype, batch):
     (ours, session), (theirs, other) = _run(static, batch), _run(plain, batch)
     for made, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(made, expected, rtol=tolerance, atol=tolerance)
-    assert np.array_equal(session.cache.state, other.cache.state)
-    assert np.array_equal(session.cache.frontier, other.cache.frontier)
-    assert session.exact_lengths == other.exact_lengths
-    held = session.lengths[0]
-    for layer in range(static.num_layers):
-        for sequence in range(batch):
-            pairs = zip(
-                session.cache.read(layer, sequence, held),
-                other.cache.read(layer, sequence, held),
-                strict=True,
-            )
-            for made, expected in pairs:
-                torch.testing.assert_close(made, expected, rtol=tolerance, atol=tolerance)
+    assert_held_alike(session, other, tolerance)
 
 
 def _decode(session: Session, prompt: tuple[int, ...], depth: int, count: int) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from functools import lru_cache
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from lsbench.engine import DecoderStack, DepthPlan, Session
 from lsbench.engine.native import prepare
 from lsbench.engine.precise import plain_logits, precise_logits
 from support.families.models import VARIANTS, made_family
+from support.sessions import assert_held_alike
 
 pytestmark = pytest.mark.skipif(not prepare().available, reason=prepare().detail)
 
@@ -65,14 +65,7 @@ def test_it_gives_what_the_operators_give(name, dtype):
     tolerance = 1e-4 if dtype == torch.float32 else 0.3
     for made, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(made, expected, rtol=tolerance, atol=tolerance)
-    assert np.array_equal(session.cache.state, other.cache.state)
-    assert np.array_equal(session.cache.frontier, other.cache.frontier)
-    assert session.exact_lengths == other.exact_lengths
-    held = session.lengths[0]
-    for layer in range(native.num_layers):
-        pairs = zip(session.cache.read(layer, 0, held), other.cache.read(layer, 0, held), strict=True)
-        for made, expected in pairs:
-            torch.testing.assert_close(made, expected, rtol=tolerance, atol=tolerance)
+    assert_held_alike(session, other, tolerance)
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "qwen3"])
