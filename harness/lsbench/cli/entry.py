@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
+from lsbench.cli.interruption import interruptible
 from lsbench.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, LsbenchError
 
 _EXIT_UNREAD = 1
@@ -27,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = [_with_hyphens(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     try:
-        with _terminable():
+        with interruptible():
             code = _run(given)
         sys.stdout.flush()
         return code
@@ -64,17 +62,3 @@ def _with_hyphens(argument: str) -> str:
         return argument
     name, equals, value = argument.partition("=")
     return name.replace("_", "-") + equals + value
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Being told to terminate stops a run as Ctrl-C does: resumable."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -162,10 +162,10 @@ def run(
     if print_config:
         print(as_yaml(spec), end="")
         return 0
+    from lsbench.cli.interruptible_view import InterruptibleView
     from lsbench.pipeline import run as run_pipeline
-    from lsbench.report.live import LiveView
 
-    with LiveView(quiet=quiet) as view, redirect_stdout(sys.stderr):
+    with InterruptibleView(quiet=quiet) as view, redirect_stdout(sys.stderr):
         outcome = run_pipeline(spec, view, folder)
     show_outcome(outcome, as_json=json_, quiet=quiet)
     return outcome.exit_code
