@@ -64,7 +64,7 @@ class Subject:
 
     def _reference(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
         """Transformers' own ``generate``, greedily."""
-        ids = torch.tensor([prompt])
+        ids = torch.tensor([prompt], device=self.stack.device)
         output = self.theirs.generate(
             ids,
             attention_mask=torch.ones_like(ids),

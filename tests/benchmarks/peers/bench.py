@@ -23,6 +23,7 @@ from lsbench.store.machine import load_average
 
 PEERS = {
     "transformers": "transformers_generate:TransformersGenerate",
+    "transformers_compiled": "transformers_compiled:TransformersCompiled",
     "transformers_early_exit": "transformers_early_exit:TransformersEarlyExit",
     "transformers_prompt_lookup": "transformers_prompt_lookup:TransformersPromptLookup",
     "llama_cpp": "llama_cpp:LlamaCpp",
@@ -45,9 +46,9 @@ class Bench:
 
     def __init__(self, asked: argparse.Namespace, folder: Path, scratch: Path) -> None:
         self._tokenizer = load_tokenizer(folder)
-        self._checked_stack = load_stack(folder, "float32", "cpu")
+        self._checked_stack = load_stack(folder, "float32", asked.device)
         same = asked.dtype == "float32"
-        self._stack = self._checked_stack if same else load_stack(folder, asked.dtype, "cpu")
+        self._stack = self._checked_stack if same else load_stack(folder, asked.dtype, asked.device)
         self._tokens = asked.tokens
         lines = prepare_data("humaneval").read_text(encoding="utf-8").splitlines()
         texts = [self._tokenizer(json.loads(line)["prompt"])["input_ids"] for line in lines]
@@ -66,6 +67,7 @@ class Bench:
             folder=folder,
             scratch=scratch,
             dtype=asked.dtype,
+            device=asked.device,
             threads=torch.get_num_threads(),
             batch_size=asked.batch_size,
             capacity=longest + output,

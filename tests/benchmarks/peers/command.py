@@ -25,6 +25,8 @@ import torch
 from benchmarks.peers.bench import PEERS, Bench
 from benchmarks.peers.weakened import write_weakened
 from lsbench.catalog import resolve_model
+from lsbench.engine.native import products_for
+from lsbench.execution.machine import devices
 from lsbench.store.machine import hardware
 
 
@@ -35,6 +37,10 @@ def main() -> None:
         torch.set_num_threads(asked.threads)
     machine = hardware()
     print(f"machine: {machine.cpu}, {machine.cores} cores, {torch.get_num_threads()} threads")
+    for name in devices(asked.device):
+        print(
+            f"device: {name}; {products_for(getattr(torch, asked.dtype), torch.device(asked.device)).words}"
+        )
     packages = ("torch", "transformers", "xllamacpp", "economize", "flashspec")
     print(", ".join(f"{name} {_version(name)}" for name in packages))
     print(f"{asked.model} in {asked.dtype}, batches of {asked.batch_size}, {asked.tokens} tokens a prompt")
@@ -54,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="smollm2-135m-instruct", help="as lsbench run takes it")
     add("--dtype", default="float32", choices=["float32", "bfloat16"])
+    add("--device", default="cpu", choices=["cpu", "cuda"])
     add("--prompts", type=int, default=8, help="of HumanEval, batches of them together")
     add("--tokens", type=int, default=64, help="that each prompt is continued by, at least 2")
     add("--prefill", type=int, default=512, help="length of prompts whose prefill is timed; 0 for none")

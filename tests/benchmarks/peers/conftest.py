@@ -11,6 +11,7 @@ def setting(tiny_model, tmp_path) -> Setting:
         folder=tiny_model,
         scratch=tmp_path,
         dtype="float32",
+        device="cpu",
         threads=1,
         batch_size=1,
         capacity=96,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from benchmarks.peers.peer import AUTOREGRESSIVE, Decoded, Prompts, Setting, package
+from benchmarks.peers.peer import AUTOREGRESSIVE, Decoded, Prompts, Setting, on_cpu, package
 from benchmarks.peers.transformers_model import load_untouched
 
 
@@ -18,6 +18,7 @@ class EconomizePeer:
     about: ClassVar[str] = "economize's loop and cache over transformers' modules, eager"
 
     def __init__(self, setting: Setting) -> None:
+        on_cpu(self.name, setting)
         self.beside = AUTOREGRESSIVE
         economize = package("economize")
         decoding = economize.DecodeConfig(cycle_length=self.drafted(setting) + 1)

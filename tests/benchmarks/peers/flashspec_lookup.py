@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from benchmarks.peers.peer import AUTOREGRESSIVE, Decoded, Prompts, Setting, alone, package
+from benchmarks.peers.peer import AUTOREGRESSIVE, Decoded, Prompts, Setting, alone, on_cpu, package
 from benchmarks.peers.transformers_model import load_untouched
 
 
@@ -19,6 +19,7 @@ class FlashspecLookup:
 
     def __init__(self, setting: Setting) -> None:
         alone(self.name, setting)
+        on_cpu(self.name, setting)
         self.beside = AUTOREGRESSIVE
         flashspec, engine = package("flashspec"), package("flashspec.engine")
         logging.getLogger("flashspec").setLevel(logging.ERROR)

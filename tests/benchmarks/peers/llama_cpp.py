@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.peers.gguf_file import NotWritable, write_gguf
-from benchmarks.peers.peer import AUTOREGRESSIVE, CannotRun, Decoded, Prompts, Setting, package
+from benchmarks.peers.peer import AUTOREGRESSIVE, CannotRun, Decoded, Prompts, Setting, on_cpu, package
 
 _ROUND = 256
 """llama.cpp makes caches in pieces of so many positions."""
@@ -24,6 +24,7 @@ class LlamaCpp:
     name = "llama.cpp"
 
     def __init__(self, setting: Setting) -> None:
+        on_cpu(self.name, setting)
         self.beside = AUTOREGRESSIVE
         xllamacpp = package("xllamacpp")
         file = setting.scratch / f"{setting.dtype}.gguf"

@@ -24,7 +24,8 @@ class Setting:
         folder: the model, as transformers reads it.
         scratch: where files may be written; removed at the end.
         dtype: of weights and cache, ``float32`` or ``bfloat16``.
-        threads: that compute.
+        device: where the model is.
+        threads: that compute, on a CPU.
         batch_size: the most prompts that decode together.
         capacity: the most positions of a sequence, prompt and output.
         exit_layer: where those who draft by exiting early exit, 1..L-1.
@@ -35,6 +36,7 @@ class Setting:
     folder: Path
     scratch: Path
     dtype: str
+    device: str
     threads: int
     batch_size: int
     capacity: int
@@ -98,6 +100,16 @@ def package(name: str) -> Any:
         raise CannotRun(f"{name} is not installed; pip install 'lsbench[peers]'") from error
     except (ImportError, OSError) as error:
         raise CannotRun(f"{name} does not load here: {error}") from error
+
+
+def on_cpu(name: str, setting: Setting) -> None:
+    """Refuse other devices.
+
+    Raises:
+        CannotRun: the setting asks for one.
+    """
+    if setting.device != "cpu":
+        raise CannotRun(f"{name} is set up for a CPU here; leave --device at cpu")
 
 
 def alone(name: str, setting: Setting) -> None:

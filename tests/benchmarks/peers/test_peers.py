@@ -26,7 +26,7 @@ def make(name, setting):
     return getattr(import_module(f"benchmarks.peers.{module}"), kind)(setting)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "transformers_compiled"])
 def test_a_peer_continues_as_we_do_and_its_times_add_up(name, setting, ours, prompts):
     peer = make(name, setting)
     for prompt in prompts:
@@ -59,6 +59,13 @@ def test_batches_are_what_their_sequences_are(name, setting, ours, prompts):
 def test_who_cannot_batch_says_so(name, setting):
     with pytest.raises(CannotRun, match="one sequence at a time"):
         make(name, replace(setting, batch_size=2))
+
+
+def test_a_peer_of_one_kind_of_device_says_so(setting):
+    with pytest.raises(CannotRun, match="on CUDA alone"):
+        make("transformers_compiled", setting)
+    with pytest.raises(CannotRun, match="set up for a CPU"):
+        make("llama_cpp", replace(setting, device="cuda"))
 
 
 def test_early_exit_stands_beside_the_same_draft_of_ours(setting, tiny_stack32, tiny_tokenizer, prompts):

@@ -15,21 +15,24 @@ from transformers.utils import logging
 from benchmarks.peers.peer import AUTOREGRESSIVE, Decoded, Prompts, Setting
 
 
-def load_untouched(folder: Path, dtype: str) -> Any:
+def load_untouched(folder: Path, dtype: str, device: str = "cpu") -> Any:
     """A copy of the model, of whose generation only what a call says holds."""
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     # Some peers call transformers' modules in an old way.
     warnings.filterwarnings("ignore", ".*past_key_values. is deprecated", FutureWarning)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
-    model.requires_grad_(False).eval()
+    model.to(device).requires_grad_(False).eval()
     # A checkpoint's own defaults (a penalty, an end of sequence) fill every field that a call leaves open.
     model.generation_config = GenerationConfig()
     return model
 
 
 class Stopwatch:
-    """A streamer, as ``generate`` takes one: notes when tokens come, and how many each time."""
+    """A streamer, as ``generate`` takes one: notes when tokens come, and how many each time.
+
+    They are handed to it on the CPU, so that a device has been waited for.
+    """
 
     def __init__(self) -> None:
         self.times_s: list[float] = []
@@ -56,7 +59,7 @@ class TransformersPeer:
     def __init__(self, setting: Setting) -> None:
         self.beside = AUTOREGRESSIVE
         self._setting = setting
-        self._model = load_untouched(setting.folder, setting.dtype)
+        self._model = load_untouched(setting.folder, setting.dtype, setting.device)
         for field, value in self.draft_options().items():
             setattr(self._model.generation_config, field, value)
 
@@ -71,8 +74,13 @@ class TransformersPeer:
     def decode(self, prompts: Prompts, tokens: int) -> Decoded:
         """Prompts of different lengths are padded on the left."""
         longest = max(map(len, prompts))
-        ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        device = self._setting.device
+        ids = torch.tensor(
+            [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device
+        )
+        mask = torch.tensor(
+            [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device
+        )
         config = GenerationConfig(
             do_sample=False, max_new_tokens=tokens, pad_token_id=0, eos_token_id=None, **self.call_options()
         )

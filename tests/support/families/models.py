@@ -164,7 +164,7 @@ def precise_attention(
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap
     if attention_mask is None and query.shape[2] > 1:
-        attention_mask = torch.ones(logits.shape[-2:], dtype=torch.bool).tril()
+        attention_mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
     if attention_mask is not None:
         logits = logits.masked_fill(~attention_mask, -torch.inf)
     mixed = torch.softmax(logits, dim=-1) @ value.repeat_interleave(sharing, 1)
@@ -191,6 +191,10 @@ class TinyFamily:
     def num_layers(self) -> int:
         return self.stack.num_layers
 
+    def tensor(self, values: Any) -> Tensor:
+        """Where the model is."""
+        return torch.tensor(values, device=self.stack.device)
+
     @cached_property
     def decoder(self) -> Any:
         return self.outside.get_submodule(self.variant.decoder)
@@ -198,14 +202,14 @@ class TinyFamily:
     @torch.inference_mode()
     def full_pass(self, tokens: Sequence[int]) -> Tensor:
         """transformers' logits [T, V], all tokens in one pass without a cache."""
-        return self.outside(torch.tensor([list(tokens)]), use_cache=False).logits[0]
+        return self.outside(self.tensor([list(tokens)]), use_cache=False).logits[0]
 
     @torch.inference_mode()
     def full_keys_and_values(self, tokens: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """transformers' keys and values of each layer, [Hkv, T, d]."""
         cache = DynamicCache()  # Without a configuration it keeps what lies outside a window, too.
         name = argument_of(self.decoder.forward, "cache", "past_key_values")
-        self.decoder(torch.tensor([list(tokens)]), use_cache=True, **{name: cache})
+        self.decoder(self.tensor([list(tokens)]), use_cache=True, **{name: cache})
         return [(layer.keys[0], layer.values[0]) for layer in cache.layers]
 
 
@@ -249,14 +253,16 @@ def tiny_family(name: str, dtype: torch.dtype = torch.float64) -> TinyFamily:
     return made_family(name, dtype)
 
 
-def made_family(name: str, dtype: torch.dtype = torch.float64, **sizes: Any) -> TinyFamily:
+def made_family(
+    name: str, dtype: torch.dtype = torch.float64, device: str = "cpu", **sizes: Any
+) -> TinyFamily:
     """A model of its own, of other sizes where ``sizes`` gives them, such as ``vocab_size``."""
     variant = VARIANTS[name]
     options = variant.options | sizes
     for key in ("layer_types", "no_rope_layers"):
         if key in options:
             options[key] = options[key][: options.get("num_hidden_layers", LAYERS)]
-    model = random_model(tiny_config(variant.model_type, dtype, **options), dtype)
+    model = random_model(tiny_config(variant.model_type, dtype, **options), dtype).to(device)
     outside = copy.deepcopy(model)
     if variant.model_type == "gemma2":
         outside.config._attn_implementation = "precise"

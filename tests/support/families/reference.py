@@ -44,7 +44,7 @@ class LayerReference(Reference):
         """(layer, position) to what entered the layer, where its attention ran last."""
 
     def _embed(self, token: int) -> Tensor:
-        embedded = self.tiny.decoder.get_submodule(self.variant.embedding)(torch.tensor([[token]]))[0, 0]
+        embedded = self.tiny.decoder.get_submodule(self.variant.embedding)(self.tiny.tensor([[token]]))[0, 0]
         return embedded * getattr(self.model.config, "embedding_multiplier", 1.0)
 
     def _head(self, hidden: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class LayerReference(Reference):
         norm = self.tiny.decoder.get_submodule(self.variant.norm)
         handle = norm.register_forward_pre_hook(lambda *_: (hidden[None, None],))
         try:
-            return self.model(torch.tensor([[0]]), use_cache=False).logits[0, 0]
+            return self.model(self.tiny.tensor([[0]]), use_cache=False).logits[0, 0]
         finally:
             handle.remove()
 
@@ -93,7 +93,7 @@ class LayerReference(Reference):
         layer = self.layers[number]
         places = [self.places[p] for p in seen or ()]
         cache = _Offered([p.keys[number] for p in places], [p.values[number] for p in places])
-        at = torch.tensor([[position]])
+        at = self.tiny.tensor([[position]])
         handle = layer.get_submodule(without).register_forward_hook(_nothing)
         try:
             made = layer(

@@ -53,7 +53,7 @@ class Check:
 
     def run(self) -> None:
         full = Decisions(DepthPlan.full(self.tiny.num_layers))
-        logits = self.session.prefill(torch.tensor(self.scenario.prompt))
+        logits = self.session.prefill(self._tensor(self.scenario.prompt))
         for b, prompt in enumerate(self.scenario.prompt):
             self._same(logits[b], self.references[b].run(prompt, full)[0][-1])
         self.compare()
@@ -63,7 +63,7 @@ class Check:
         self.finish()
 
     def _planned(self, operation: Planned) -> None:
-        result = self.session.forward(torch.tensor(operation.tokens), operation.plan)
+        result = self.session.forward(self._tensor(operation.tokens), operation.plan)
         for b, reference in enumerate(self.references):
             # Under one plan, all tokens are one step: what rides along rides once, with all of them.
             logits, runs = reference.run(operation.tokens[b], Decisions(operation.plan))
@@ -78,7 +78,7 @@ class Check:
         except ValueError:
             return  # Cut behind what is still known: a policy has nothing to go by.
         policies = [Scripted(script) for script in operation.decisions]
-        result = self.session.forward(torch.tensor(operation.tokens), policies)
+        result = self.session.forward(self._tensor(operation.tokens), policies)
         for b, reference in enumerate(self.references):
             for t, token in enumerate(operation.tokens[b]):
                 logits, runs = reference.run([token], operation.decisions[b][t])
@@ -101,7 +101,7 @@ class Check:
         for b, reference in enumerate(self.references):
             resumed = sum(self._resumed(b, position) for position in range(first[b], len(reference.places)))
             assert abs(self.session.resumable_layers(first[b], b) - resumed) < TOLERANCE
-        result = self.session.verify(torch.tensor(tokens), first=first)
+        result = self.session.verify(self._tensor(tokens), first=first)
         assert (result.layers_run == self.tiny.num_layers).all()
         assert self.session.exact_lengths == self.session.lengths
         for b, reference in enumerate(self.references):
@@ -160,6 +160,9 @@ class Check:
         ]
         return sum(layer[:frontier]) if self._is_kept(sequence, position) else 0.0
 
+    def _tensor(self, values: Any) -> Tensor:
+        return torch.tensor(values, device=self.session.stack.device)
+
     def _same(self, ours: Tensor, expected: Tensor) -> None:
         torch.testing.assert_close(ours, expected, rtol=self.tolerance, atol=self.tolerance)
 
@@ -169,7 +172,7 @@ class Check:
         self.session.truncate(cut)
         token = 7
         result = self.session.forward(
-            torch.full((self.session.batch, 1), token), DepthPlan.full(self.tiny.num_layers)
+            self._tensor([[token]] * self.session.batch), DepthPlan.full(self.tiny.num_layers)
         )
         assert self.session.exact_lengths == self.session.lengths
         for b, reference in enumerate(self.references):

@@ -115,7 +115,7 @@ class Reference:
         return self.run(tokens, Decisions(DepthPlan.full(self.num_layers)))[0]
 
     def _embed(self, token: int) -> Tensor:
-        return self.model.model.embed_tokens(torch.tensor(token))
+        return self.model.model.embed_tokens(torch.tensor(token, device=self.model.device))
 
     def _head(self, hidden: Tensor) -> Tensor:
         return self.model.lm_head(self.model.model.norm(hidden))
@@ -158,7 +158,9 @@ class Reference:
         """Rotated queries [H, d] and keys, and values [Hkv, d]."""
         attention = self.layers[number].self_attn
         normed = self.layers[number].input_layernorm(hidden)
-        cos, sin = self.model.model.rotary_emb(hidden[None, None], torch.tensor([[position]]))
+        cos, sin = self.model.model.rotary_emb(
+            hidden[None, None], torch.tensor([[position]], device=hidden.device)
+        )
         width = attention.head_dim
 
         def turned(x: Tensor) -> Tensor:
