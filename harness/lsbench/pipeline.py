@@ -62,6 +62,21 @@ class View(Protocol):
         """One request is finished under one strategy."""
         ...
 
+    def replica(
+        self,
+        index: int,
+        state: str,
+        task: str | None,
+        doc_id: int | None,
+        tokens_per_second: float | None,
+        ranks: int,
+    ) -> None:
+        """What one copy of the model is doing: starting, running, idle, restarting or lost.
+
+        Task and document are those in hand, tokens per second its latest; ``ranks`` share the copy.
+        """
+        ...
+
     def note(self, text: str) -> None:
         """Something the reader of the results must know."""
         ...
@@ -99,7 +114,8 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
     from lsbench.execution.worker import Contender
     from lsbench.strategy.registry import resolve
 
-    place(spec)
+    if place(spec).backend != "local":
+        raise BadInput("--tensor-parallel and --replicas: this version runs one process; leave both at 1")
     graphs_wanted()  # reads the environment variables of both kinds of products
     if not spec.strategies:
         raise BadInput("No strategy given; add --strategy NAME (`lsbench ls strategies` lists them)")

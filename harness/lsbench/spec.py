@@ -89,7 +89,15 @@ class RunSpec(Frozen):
     seed: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=1)] = 1
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    """Processes that share one copy of the model, each holding its part of the weights."""
     replicas: Annotated[int, Field(ge=1)] = 1
+    """Copies of the model, which take prompts one at a time."""
+    backend: Literal["auto", "local", "ray"] = "auto"
+    """``local`` is this process alone, ``ray`` processes that Ray places; ``auto`` needs no Ray for one."""
+    ray_address: str | None = None
+    """``HOST:PORT`` of a Ray cluster to join, or ``auto`` for the one on this machine; None starts one."""
+    max_retries: Annotated[int, Field(ge=0)] = 2
+    """How often a prompt is run again whose replica died, before it counts as failed."""
     repeats: Annotated[int, Field(ge=1)] = 1
     """Generations of each prompt; each is timed, and each reaches the task's metric."""
     warmup: Annotated[int, Field(ge=0)] = 1

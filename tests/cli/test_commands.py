@@ -63,6 +63,8 @@ SPELLINGS = [
     ("--batch-size", "--batch_size", "1"),
     ("--tensor-parallel", "--tp", "1"),
     ("--tensor-parallel", "--tensor_parallel", "1"),
+    ("--ray-address", "--ray_address", "head:6379"),
+    ("--max-retries", "--max_retries", "5"),
     ("--output", "-o", "somewhere"),
     ("--output", "--output_path", "somewhere"),
     ("--output", "--output-path", "somewhere"),

@@ -1,6 +1,7 @@
 import io
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -222,3 +223,53 @@ def test_requests_may_end_in_any_thread():
         for thread in threads:
             thread.join()
     assert stream.getvalue().splitlines()[-1].startswith("lsbench: request 200 of 200 (100%)")
+
+
+def test_one_process_has_no_row_of_its_own(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with LiveView(stream=stream) as view:
+        view.start(2)
+        view.replica(0, "running", "humaneval", 0, 25.0, 1)
+        view.request_done("humaneval", 0, "dynamic_skip", 25.0)
+    assert "replica" not in stream.getvalue()
+
+
+def test_each_replica_has_a_row(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    with LiveView(stream=stream) as view:
+        view.start(9)
+        view.replica(1, "running", "[blink]human\x1b[2Jeval", 7, None, 2)
+        view.replica(0, "running", "humaneval", 8, 31.25, 2)
+        view.replica(0, "idle", None, None, None, 2)
+        view.replica(1, "restarting", None, None, None, 2)
+        view.request_done("humaneval", 8, "dynamic_skip", 25.0)
+        drawn = stream.getvalue()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+    rows = [line.split() for line in plain.replace("\r", "\n").splitlines() if line.strip()]
+    assert ["replica", "ranks", "state", "sample", "tokens/s"] in rows
+    assert ["1", "2", "running", "[blink]humaneval", "7", "—"] in rows
+    assert ["0", "2", "idle", "—", "31.2"] in rows, "the last known speed stays"
+    assert ["1", "2", "restarting", "—", "—"] in rows
+    assert "\x1b[2J" not in drawn
+
+
+def test_lines_tell_of_replicas_that_are_not_at_work_and_of_no_others():
+    clock, stream = Clock(), io.StringIO()
+    with LiveView(stream=stream, clock=clock) as view:
+        view.start(100)
+        for index in range(2):
+            view.replica(index, "starting", None, None, None, 1)
+        for doc_id in range(40):
+            for index in range(2):
+                view.replica(index, "running", "humaneval", doc_id, 25.0, 1)
+                view.replica(index, "idle", None, None, None, 1)
+        clock.now += 1
+        view.replica(1, "restarting", None, None, None, 1)
+        view.replica(1, "running", "humaneval", 40, None, 1)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) <= 7
+    assert any(line.endswith("; 1 of 2 replicas at work (replica 1 restarting)") for line in lines)
+    assert any(line.endswith("; 2 of 2 replicas at work") for line in lines[-2:])

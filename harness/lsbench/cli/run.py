@@ -13,6 +13,7 @@ _MODEL = "Model"
 _TASKS = "Tasks"
 _SAMPLING = "Generation"
 _MEASURE = "Measurement"
+_PLACE = "Shards and replicas"
 _OUTPUT = "Output"
 _NOT_FIELDS = ("config", "print_config", "resume", "json_", "quiet")
 
@@ -99,10 +100,33 @@ def run(
     ] = None,
     tensor_parallel: Annotated[
         int | None,
-        typer.Option("--tensor-parallel", "--tp", help="Ranks a model [1].", rich_help_panel=_MEASURE),
+        typer.Option(
+            "--tensor-parallel",
+            "--tp",
+            help="Processes that share a copy of the model (DeepSpeed) [1].",
+            rich_help_panel=_PLACE,
+        ),
     ] = None,
     replicas: Annotated[
-        int | None, typer.Option(help="Copies of the model [1].", rich_help_panel=_MEASURE)
+        int | None,
+        typer.Option(help="Copies of the model, a prompt at a time each [1].", rich_help_panel=_PLACE),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="local: this process alone; ray: processes that Ray places; auto: as needed [auto].",
+            rich_help_panel=_PLACE,
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Ray cluster to join; auto: this machine's.", rich_help_panel=_PLACE
+        ),
+    ] = None,
+    max_retries: Annotated[
+        int | None,
+        typer.Option(help="Times a prompt is run again whose replica died [2].", rich_help_panel=_PLACE),
     ] = None,
     repeats: Annotated[
         int | None, typer.Option(help="Generations of each prompt [1].", rich_help_panel=_MEASURE)

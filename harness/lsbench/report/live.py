@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from lsbench.report import figures
-from lsbench.report.pace import RunPace, StrategyPace
+from lsbench.report.pace import ReplicaPace, RunPace, StrategyPace, remarkable
 from lsbench.report.plain import one_line
 from lsbench.report.screens import Drawn, Lines, Screen
 
@@ -130,6 +130,40 @@ class LiveView:
             elif tokens_per_second is not None:
                 pace.latest += f", {figures.significant(tokens_per_second)} tokens/s"
             self._show(pace.done == pace.total)
+
+    def replica(
+        self,
+        index: int,
+        state: str,
+        task: str | None,
+        doc_id: int | None,
+        tokens_per_second: float | None,
+        ranks: int,
+    ) -> None:
+        """Show what one copy of the model is doing; one process alone is not shown.
+
+        Args:
+            index: the copy's number, from 0.
+            state: what it does, in a word: starting, running, idle, restarting, lost.
+            task: of the request in hand; None for none.
+            doc_id: of the request in hand.
+            tokens_per_second: of its latest request; None leaves what was known.
+            ranks: processes that share the copy.
+        """
+        with self._lock:
+            pace = self._pace
+            before = pace.replicas.get(index)
+            known = before.tokens_per_second if before is not None else None
+            pace.replicas[index] = ReplicaPace(
+                state=state,
+                ranks=ranks,
+                sample=""
+                if task is None
+                else f"{one_line(task)} {'' if doc_id is None else doc_id}".rstrip(),
+                tokens_per_second=known if tokens_per_second is None else tokens_per_second,
+            )
+            if pace.distributed:
+                self._show(remarkable(before.state if before is not None else None, state))
 
     def note(self, text: str) -> None:
         """Say something that stays on the screen; the same text is said once."""

@@ -23,6 +23,26 @@ class StrategyPace:
 
 
 @dataclass
+class ReplicaPace:
+    """What one copy of the model is doing."""
+
+    state: str
+    ranks: int
+    sample: str = ""
+    """The request in hand; empty for none."""
+    tokens_per_second: float | None = None
+    """Of its latest request that generated."""
+
+
+_AT_WORK = frozenset({"idle", "running"})
+
+
+def remarkable(before: str | None, now: str) -> bool:
+    """Whether a copy of the model that goes from one state to another is news."""
+    return before != now and not {before, now} <= _AT_WORK
+
+
+@dataclass
 class RunPace:
     """Counts and times of a run in progress."""
 
@@ -39,6 +59,13 @@ class RunPace:
     """Seconds on the view's clock when the first request of this process could begin."""
     latest: str = ""
     strategies: dict[str, StrategyPace] = field(default_factory=dict)
+    replicas: dict[int, ReplicaPace] = field(default_factory=dict)
+    """By their number."""
+
+    @property
+    def distributed(self) -> bool:
+        """Whether more than one process runs the model."""
+        return sum(replica.ranks for replica in self.replicas.values()) > 1
 
     def remaining_s(self, now: float) -> float | None:
         """Seconds left at this process's pace; None before its first request is done."""
@@ -68,6 +95,18 @@ class RunPace:
             depth = "" if pace.layers is None else f", {figures.significant(pace.layers)} layers per token"
             parts.append(f"{one_line(label)} {figures.ratio(pace.speedup)} so far{depth}")
         return "; ".join(parts)
+
+    def strength(self) -> str:
+        """How many copies of the model are at work; empty where there is one process."""
+        if not self.distributed:
+            return ""
+        at_work = sum(replica.state in _AT_WORK for replica in self.replicas.values())
+        others = ", ".join(
+            f"replica {index} {one_line(replica.state)}"
+            for index, replica in sorted(self.replicas.items())
+            if replica.state not in _AT_WORK
+        )
+        return f"{at_work} of {len(self.replicas)} replicas at work" + (f" ({others})" if others else "")
 
     def _preparing(self) -> str:
         if not self.stage_total:

@@ -50,9 +50,8 @@ class Lines:
         now = self._clock()
         if not important and now - self._shown_at < _LINE_EVERY_S:
             return
-        line = "; ".join(
-            part for part in (pace.headline(now), "" if pace.stage else pace.standings()) if part
-        )
+        parts = (pace.headline(now), pace.strength(), "" if pace.stage else pace.standings())
+        line = "; ".join(part for part in parts if part)
         if line and line != self._last:
             self.say(line)
             self._last, self._shown_at = line, now
@@ -108,6 +107,8 @@ class Drawn:
             lines.append(_bar(pace.done, pace.total))
         if pace.strategies:
             lines.append(self._standings(pace))
+        if pace.distributed:
+            lines.append(self._replicas(pace))
         if pace.latest:
             lines.append(self._text(f"latest: {pace.latest}", "dim", one_row=True))
         return Group(*lines)
@@ -126,6 +127,23 @@ class Drawn:
                 figures.ratio(one.speedup),
             )
             table.add_row(self._text(one_line(label), one_row=True), *(self._text(text) for text in numbers))
+        return table
+
+    def _replicas(self, pace: RunPace) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for heading in ("replica", "ranks"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        table.add_column("sample")  # gives way on a narrow terminal
+        table.add_column("tokens/s", justify="right", no_wrap=True)
+        for index, one in sorted(pace.replicas.items()):
+            table.add_row(
+                str(index),
+                str(one.ranks),
+                self._text(one_line(one.state)),
+                self._text(one.sample or figures.NONE, one_row=True),
+                self._text(figures.significant(one.tokens_per_second)),
+            )
         return table
 
     def _text(self, text: str, style: str = "", one_row: bool = False) -> Text:

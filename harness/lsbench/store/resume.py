@@ -11,8 +11,10 @@ from lsbench.spec import RunSpec, StrategyChoice
 from lsbench.store import machine
 from lsbench.store.manifest import Manifest
 
-_WHERE_ONLY = {"output"}
-"""Fields that say where results go, not what is measured."""
+_WHERE_ONLY = {"output", "backend", "ray_address", "max_retries", "replicas"}
+"""Fields that say where results go and where a run takes place, not what is measured: speed is paired within
+one replica of one segment only. Shards are another matter: their sums are rounded differently, so
+``tensor_parallel`` must stay."""
 
 
 def check_resumable(
