@@ -78,6 +78,7 @@ def test_incomparable_timings_are_left_out_with_the_reason(make_record, changes,
         ({"error": "RuntimeError: x", "token_ids": None}, 2),
         ({"segment": 1}, 2),
         ({"attempt": 2}, 2),
+        ({"replica": 1}, 2),
         ({"token_ids": (1,), "decode_s": 0.0}, 4),
     ],
 )
@@ -90,3 +91,15 @@ def test_a_batch_enters_whole_or_not_at_all(make_record, changes, left):
     pairing = comparable_in_time(pair_up(records, "autoregressive", "s"))
     assert len(pairing.pairs) == left
     assert sum(pairing.left_out.values()) == 4 - left
+
+
+def test_a_batch_that_two_replicas_divided_is_no_timing(make_record):
+    """Both sides of each pair come from one replica, the two halves of the batch do not."""
+    records = [
+        make_record(label, doc, batch=0, batch_size=2, replica=doc)
+        for label in ("autoregressive", "s")
+        for doc in range(2)
+    ]
+    pairing = comparable_in_time(pair_up(records, "autoregressive", "s"))
+    assert pairing.pairs == ()
+    assert list(pairing.left_out) == ["decoded in a batch that did not run whole"]

@@ -10,6 +10,7 @@ from lsbench.measurement.summary import RunContext, context_of, summarise
 from lsbench.metrics import Measured, Metrics, ModelInfo
 from lsbench.spec import RunSpec, StrategyChoice
 from lsbench.store.manifest import ModelFacts
+from lsbench.store.placement import HostFacts, PlacementFacts, RankFacts
 from lsbench.store.run_folder import RunFolder
 
 BASELINE = "autoregressive"
@@ -170,7 +171,8 @@ def test_left_out_pairs_and_few_prompts_are_said(make_record):
     assert speed.pairs == 3
     assert speed.speedup is not None
     assert speed.speedup.ci95 is None
-    left_out, few = metrics.notes
+    again, left_out, few = metrics.notes
+    assert again.startswith("1 generation was run again")
     assert "3 generations left out of the speedup" in left_out
     assert "2 timed in different processes because the run was resumed" in left_out
     assert "1 run again after a failed attempt" in left_out
@@ -214,3 +216,81 @@ def test_context_comes_from_a_stored_run(tmp_path: Path):
     assert found == context(
         run_id=folder.run_id, notes=("seen",), load_average=1.5, cores=folder.manifest.hardware.cores
     )
+
+
+@pytest.mark.parametrize("which", [BASELINE, EXIT.label])
+def test_times_of_what_ran_again_are_in_no_figure_of_speed(records, which):
+    """The first two documents of one side took a hundred times as long after a crash."""
+    plain = summarise(context(), records, {}, {})
+    again = [
+        record.model_copy(update={"attempt": 2, "ttft_s": 10.0, "decode_s": 30.0, "replica": 1})
+        if record.label == which and record.doc_id < 2 and record.kind == "generate"
+        else record
+        for record in records
+    ]
+    metrics = summarise(context(), again, {}, {})
+    ours, before = metrics.strategies[0].speed, plain.strategies[0].speed
+    assert ours is not None
+    assert before is not None
+    assert ours.pairs == 10
+    assert ours.speedup is not None
+    assert ours.speedup.value == pytest.approx(before.speedup.value, rel=0.02)
+    for figures, calm in ((ours, before), (metrics.baseline, plain.baseline)):
+        assert figures.tokens_per_second == pytest.approx(calm.tokens_per_second, rel=0.02)
+        assert figures.ttft_s == calm.ttft_s
+        assert figures.tpot_s.p95 == pytest.approx(calm.tpot_s.p95, rel=0.02)
+        assert figures.generated_tokens == calm.generated_tokens, "tokens count"
+    assert metrics.baseline.noise < 0.05
+    assert any("2 generations were run again after a failed attempt" in note for note in metrics.notes)
+    assert any("2 generations left out of the speedup (2 timed in different" in n for n in metrics.notes)
+    assert not any("run again" in note for note in plain.notes)
+
+
+def test_what_failed_at_every_attempt_is_told_once(records):
+    failed = [
+        record.model_copy(update={"attempt": 3, "error": "the replica died"})
+        if (record.label, record.doc_id, record.kind) == (EXIT.label, 0, "generate")
+        else record
+        for record in records
+    ]
+    notes = summarise(context(), failed, {}, {}).notes
+    assert any("1 of 24 requests failed, the first with: the replica died" in note for note in notes)
+    assert not any("run again" in note for note in notes)
+
+
+def placed(shared: bool, hosts: tuple[str, ...] = ("one", "one"), gpu: str | None = None) -> PlacementFacts:
+    return PlacementFacts(
+        segment=0,
+        backend="ray",
+        tensor_parallel=1,
+        replicas=2,
+        threads_per_rank=1,
+        shared_cores=shared,
+        hosts=tuple(HostFacts(name=name, cores=2, gpus=0, memory_bytes=1) for name in sorted(set(hosts))),
+        ranks=tuple(
+            RankFacts(replica=replica, rank=0, host=host, threads=1, gpu=gpu)
+            for replica, host in enumerate(hosts)
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("placements", "told"),
+    [
+        ((), False),
+        ((placed(True, ("one", "two")),), True),
+        ((placed(False, ("one", "two")),), False),
+        ((placed(False, ("one", "one")),), True),
+        ((placed(False, ("one", "one"), gpu="H100"),), False),
+        ((placed(False, ("one", "one")), placed(False, ("one", "two"))), True),
+    ],
+)
+def test_replicas_that_shared_cores_leave_only_ratios(tmp_path, records, placements, told):
+    with RunFolder.create(tmp_path, RunSpec(strategies=(EXIT,), tasks=("humaneval",))) as folder:
+        model = ModelFacts(id="tiny", path=None, sha256="ab", num_layers=4, dtype="float32")
+        manifest = folder.update_manifest(model=model, placements=placements)
+        assert RunFolder.open(folder.path).manifest == manifest
+    notes = summarise(context_of(manifest), records, {}, {}).notes
+    said = [note for note in notes if "Speed rests on ratios only" in note]
+    assert bool(said) == told
+    assert not told or said[0].startswith("2 processes (2 replicas of 1 rank) shared cores or memory")

@@ -106,6 +106,13 @@ def test_noise_by_hand(make_record):
     assert noise([*records[:3], make_record(doc_id=9, tokens=1)]) is None
 
 
+def test_a_slower_replica_is_no_noise(make_record):
+    """Two replicas in turn, one twice as slow: odd and even requests are those of one each."""
+    records = [make_record(doc_id=i, tokens=11, decode_s=1.0 + i % 2, replica=i % 2) for i in range(8)]
+    assert noise(records) == pytest.approx(0)
+    assert noise([record.model_copy(update={"replica": 0}) for record in records]) > 0.5
+
+
 @given(st.lists(st.floats(0.01, 10), min_size=4, max_size=12), st.floats(0.1, 10))
 def test_noise_does_not_depend_on_the_machine_speed(seconds: list[float], slower: float):
     from lsbench.records import SampleRecord
@@ -167,3 +174,10 @@ def test_repeats_of_a_batch_are_resampled_together(make_record):
         for record in batch(make_record, label, number, (1.0, 2.0), repeat=repeat)
     ]
     assert units(pairs_of(records)) == 5
+
+
+def test_halves_of_a_batch_from_two_replicas_are_two_timings(make_record):
+    first, second = batch(make_record, BASELINE, 0, (2.0, 4.0))
+    moved = second.model_copy(update={"replica": 1})
+    assert tokens_per_second([first, second]) == pytest.approx(20 / 4)
+    assert tokens_per_second([first, moved]) == pytest.approx(20 / 6)

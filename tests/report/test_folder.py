@@ -6,6 +6,7 @@ from lsbench.errors import BadInput
 from lsbench.report.facts import run_facts
 from lsbench.report.folder import write_reports
 from lsbench.spec import RunSpec, StrategyChoice
+from lsbench.store.placement import HostFacts, PlacementFacts, RankFacts
 from lsbench.store.run_folder import RunFolder
 
 
@@ -57,3 +58,23 @@ def test_facts_tell_what_was_asked_and_on_what(folder):
     assert versions["lsbench"] != "not installed"
     assert facts.notes == ("The sandbox could only limit resources.",)
     assert f'"run_id": "{folder.run_id}"' in facts.manifest
+
+
+def test_facts_tell_where_processes_ran(folder):
+    assert "processes" not in dict(run_facts(folder.manifest).machine)
+    ranks = [RankFacts(replica=copy, rank=rank, host="ab"[copy]) for copy in range(2) for rank in range(2)]
+    placement = PlacementFacts(
+        segment=0,
+        backend="ray",
+        tensor_parallel=2,
+        replicas=2,
+        threads_per_rank=1,
+        shared_cores=True,
+        hosts=tuple(HostFacts(name=name, cores=2, gpus=0, memory_bytes=1 << 30) for name in "abc"),
+        ranks=tuple(ranks),
+    )
+    machine = dict(run_facts(folder.update_manifest(placements=(placement,))).machine)
+    assert machine["processes"] == (
+        "2 replicas of 2 ranks, placed by Ray, 1 thread a rank, sharing cores or memory"
+    )
+    assert machine["hosts"] == ("a (2 cores): replica 0; b (2 cores): replica 1; c (2 cores): no replica")

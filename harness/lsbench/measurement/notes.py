@@ -40,6 +40,39 @@ def about_machine(noise: float | None, load_average: float | None, cores: int | 
     return said
 
 
+def about_placement(replicas: int, ranks: int, shared: bool) -> list[str]:
+    """What seconds mean where several processes ran at the same time.
+
+    Args:
+        replicas: copies of the model.
+        ranks: processes that shared each.
+        shared: whether processes got in each other's way.
+    """
+    if not shared:
+        return []
+    who = _count(replicas * ranks, "process")
+    where = f"{who} ({_count(replicas, 'replica')} of {_count(ranks, 'rank')})"
+    return [
+        f"{where} shared cores or memory: seconds and tokens per second are those of a crowded machine and "
+        "say nothing about one copy alone. Speed rests on ratios only, of baseline and strategy that took "
+        "turns within the same replica."
+    ]
+
+
+def about_retries(records: Sequence[SampleRecord]) -> list[str]:
+    """How many generations came of a later attempt, so that their times do not count."""
+    again = sum(
+        record.attempt > 1 and record.kind == "generate" and record.error is None for record in records
+    )
+    if not again:
+        return []
+    verb = "was" if again == 1 else "were"
+    return [
+        f"{_count(again, 'generation')} {verb} run again after a failed attempt: tokens and scores count, "
+        "times do not, and what each would have been compared with stays out of the speedup too."
+    ]
+
+
 def about_pairs(label: str, speed: Speed | None, left_out: Mapping[str, int]) -> list[str]:
     """What is missing from a speedup, and whether enough is left."""
     said: list[str] = []
@@ -175,6 +208,6 @@ def _same(scores: TaskScores) -> str:
 def _count(number: int, what: str) -> str:
     if number == 1:
         return f"1 {what}"
-    return (
-        f"{number} batches{what.removeprefix('batch')}" if what.startswith("batch") else f"{number} {what}s"
-    )
+    if what.startswith("batch"):
+        return f"{number} batches{what.removeprefix('batch')}"
+    return f"{number} {what}{'es' if what.endswith('s') else 's'}"

@@ -43,6 +43,11 @@ def generations(records: Iterable[SampleRecord], label: str) -> list[SampleRecor
     return [r for r in records if r.label == label and r.kind == "generate" and r.error is None]
 
 
+def first_attempts(records: Iterable[SampleRecord]) -> list[SampleRecord]:
+    """Those whose times count: what runs again after a crash may run beside a model that is loaded anew."""
+    return [record for record in records if record.attempt == 1]
+
+
 def pair_up(records: Sequence[SampleRecord], baseline: str, label: str) -> Pairing:
     """Pair every generation under ``label`` with the baseline's of the same request."""
     both = {baseline: {}, label: {}}
@@ -63,7 +68,8 @@ def pair_up(records: Sequence[SampleRecord], baseline: str, label: str) -> Pairi
 
 
 def comparable_in_time(pairing: Pairing) -> Pairing:
-    """The pairs whose timings may be compared: one process, first attempts, a decode to speak of.
+    """The pairs whose timings may be compared: one replica, one process of the run, first attempts, a decode
+    to speak of.
 
     Of sequences that decoded together, all or none: who is missing took time from the others, too.
     """
@@ -91,7 +97,7 @@ def _in_whole_batches(pairs: Sequence[Pair]) -> list[Pair]:
     broken = {
         key
         for key, group in groups.items()
-        if len(group) < group[0].strategy.batch_size or len({pair.strategy.segment for pair in group}) > 1
+        if len(group) < group[0].strategy.batch_size or len({_process(pair.strategy) for pair in group}) > 1
     }
     return [
         pair
@@ -100,12 +106,17 @@ def _in_whole_batches(pairs: Sequence[Pair]) -> list[Pair]:
     ]
 
 
+def _process(record: SampleRecord) -> tuple[int, int]:
+    """Which copy of the model, in which process of the run, made a record."""
+    return (record.segment, record.replica)
+
+
 def _why_not(baseline: SampleRecord, strategy: SampleRecord) -> str | None:
     if baseline.segment != strategy.segment:
         return "timed in different processes because the run was resumed between the two"
     if baseline.replica != strategy.replica:
         return "timed in different replicas"
-    if baseline.attempt != 1 or strategy.attempt != 1:
+    if len(first_attempts((baseline, strategy))) < 2:
         return "run again after a failed attempt"
     if baseline.batch is not None:
         return None  # in a batch even one that ended at once has been waited for

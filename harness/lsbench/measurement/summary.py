@@ -11,7 +11,13 @@ from lsbench.measurement.ceiling import bandwidth_fraction, ceiling
 from lsbench.measurement.certificate import about_certificate, certificates
 from lsbench.measurement.depth import depth, memory, speculation
 from lsbench.measurement.fidelity import fidelity
-from lsbench.measurement.pairing import Pairing, comparable_in_time, generations, pair_up
+from lsbench.measurement.pairing import (
+    Pairing,
+    comparable_in_time,
+    first_attempts,
+    generations,
+    pair_up,
+)
 from lsbench.measurement.parity import about_parity, parity
 from lsbench.measurement.quality import Scored, task_scores
 from lsbench.measurement.timing import (
@@ -52,6 +58,12 @@ class RunContext:
     """What the parts of a step cost where it ran, by width."""
     bytes_per_second: float | None = None
     """Memory bandwidth there; None where it was not measured."""
+    replicas: int = 1
+    """Copies of the model."""
+    ranks: int = 1
+    """Processes that shared each."""
+    shared: bool = False
+    """Whether these processes got in each other's way."""
 
 
 def context_of(manifest: Manifest) -> RunContext:
@@ -62,6 +74,8 @@ def context_of(manifest: Manifest) -> RunContext:
     """
     if manifest.model is None:
         raise ValueError(f"run {manifest.run_id} has no model yet")
+    # A run that was resumed elsewhere is told by the segment that shared, if any did.
+    placed = max(manifest.placements, key=lambda placement: placement.shared, default=None)
     return RunContext(
         run_id=manifest.run_id,
         status=manifest.status,
@@ -73,6 +87,9 @@ def context_of(manifest: Manifest) -> RunContext:
         notes=manifest.notes,
         costs=manifest.costs,
         bytes_per_second=manifest.bandwidth.bytes_per_second if manifest.bandwidth else None,
+        replicas=placed.replicas if placed else 1,
+        ranks=placed.tensor_parallel if placed else 1,
+        shared=placed is not None and placed.shared,
     )
 
 
@@ -94,21 +111,24 @@ def summarise(
     """
     ours = [record for record in records if record.label == context.baseline]
     written = generations(records, context.baseline)
+    in_time = first_attempts(written)
     baseline_scores = scored.get(context.baseline, {})
     baseline = BaselineMetrics(
         strategy=context.baseline,
-        tokens_per_second=tokens_per_second(written),
-        ttft_s=percentiles(record.ttft_s for record in written),
-        tpot_s=percentiles(map(tpot, written)),
+        tokens_per_second=tokens_per_second(in_time),
+        ttft_s=percentiles(record.ttft_s for record in in_time),
+        tpot_s=percentiles(map(tpot, in_time)),
         generated_tokens=sum(map(token_count, written)),
         tasks={task: dict(scores.metrics) for task, scores in baseline_scores.items()},
-        noise=noise(written),
+        noise=noise(in_time),
         memory=memory(ours),
         bandwidth_fraction=bandwidth_fraction(
             written, context.costs, context.model.num_layers, context.bytes_per_second
         ),
     )
     said = [*context.notes, *notes.about_machine(baseline.noise, context.load_average, context.cores)]
+    said += notes.about_placement(context.replicas, context.ranks, context.shared)
+    said += notes.about_retries(records)
     said += notes.about_bandwidth(baseline.bandwidth_fraction)
     said += notes.about_batches(written)
     said += notes.about_failures(ours, context.baseline)
@@ -195,12 +215,13 @@ def _speed(written: Sequence[SampleRecord], timed: Pairing, noise_found: float |
     if not written:
         return None
     ratios = speedups(timed.pairs, noise_found)
+    in_time = first_attempts(written)
     return Speed(
         speedup=ratios[0] if ratios else None,
         end_to_end_speedup=ratios[1] if ratios else None,
-        tokens_per_second=tokens_per_second(written),
-        ttft_s=percentiles(record.ttft_s for record in written),
-        tpot_s=percentiles(map(tpot, written)),
+        tokens_per_second=tokens_per_second(in_time),
+        ttft_s=percentiles(record.ttft_s for record in in_time),
+        tpot_s=percentiles(map(tpot, in_time)),
         generated_tokens=sum(map(token_count, written)),
         pairs=len({pair.prompt for pair in timed.pairs}),
         batches=units(timed.pairs) if any(pair.strategy.batch is not None for pair in timed.pairs) else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -41,9 +42,13 @@ def _runs(records: Iterable[SampleRecord]) -> list[list[SampleRecord]]:
     """Records that decoded together, in order; one that decoded alone is by itself."""
     groups: dict[tuple[object, ...], list[SampleRecord]] = {}
     for place, record in enumerate(records):
-        together = (record.label, record.task, record.batch, record.repeat)
+        together = (*_made_by(record), record.label, record.task, record.batch, record.repeat)
         groups.setdefault((place,) if record.batch is None else together, []).append(record)
     return list(groups.values())
+
+
+def _made_by(record: SampleRecord) -> tuple[int, int, int]:
+    return (record.segment, record.replica, record.attempt)
 
 
 def _unit(record: SampleRecord) -> tuple[object, ...]:
@@ -124,8 +129,9 @@ def speedup_so_far(pairs: Sequence[Pair]) -> float | None:
 def noise(baseline: Sequence[SampleRecord]) -> float | None:
     """Relative difference of TPOT between the odd and the even requests (or batches) of the baseline.
 
-    Each half's TPOT is a ratio of totals; the difference is taken against both halves together.
-    None with fewer than 4 requests, or batches of them, that decoded.
+    Each half's TPOT is a ratio of totals; the difference is taken against both halves together. Odd and
+    even are counted within each replica, so that a slower host is not taken for noise. None with fewer than
+    4 requests, or batches of them, that decoded.
 
     Args:
         baseline: its generations, in the order they ran.
@@ -133,7 +139,13 @@ def noise(baseline: Sequence[SampleRecord]) -> float | None:
     timed = _timed(baseline)
     if len(timed) < _FEWEST_FOR_NOISE:
         return None
-    halves = [tokens_per_second(chain.from_iterable(half)) for half in (timed[0::2], timed[1::2])]
+    odd_and_even: tuple[list[SampleRecord], list[SampleRecord]] = ([], [])
+    turns: Counter[int] = Counter()
+    for together in timed:
+        replica = together[0].replica
+        odd_and_even[turns[replica] % 2].extend(together)
+        turns[replica] += 1
+    halves = [tokens_per_second(half) for half in odd_and_even]
     overall = tokens_per_second(chain.from_iterable(timed))
     if halves[0] is None or halves[1] is None or overall is None:
         return None

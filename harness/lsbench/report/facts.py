@@ -49,6 +49,9 @@ def run_facts(manifest: Manifest) -> RunFacts:
         ("system", hardware.system),
         ("threads", figures.NONE if manifest.threads is None else str(manifest.threads)),
     ]
+    if manifest.placements:
+        latest = manifest.placements[-1]
+        machine += [("processes", latest.words), ("hosts", latest.hosts_in_words)]
     if manifest.products is not None:
         machine.append(("few-row products", manifest.products.words))
     if manifest.bandwidth is not None:

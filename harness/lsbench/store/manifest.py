@@ -12,6 +12,7 @@ from lsbench.metrics import ModelInfo, Status
 from lsbench.records import Bandwidth, Products, StepCost
 from lsbench.spec import Frozen, RunSpec
 from lsbench.store.machine import GitState, Hardware
+from lsbench.store.placement import PlacementFacts
 
 SCHEMA = 1
 
@@ -71,6 +72,8 @@ class Manifest(Frozen):
     notes: tuple[str, ...] = ()
     segments: int = Field(default=1, ge=1)
     """How many processes wrote to the folder: the first, and one for each resume."""
+    placements: tuple[PlacementFacts, ...] = ()
+    """Of each segment whose model ran in other processes than the one that wrote; empty for one process."""
 
 
 def read_manifest(path: Path) -> Manifest:
