@@ -8,6 +8,7 @@ from lsbench.doctor.compute import accelerators, compiler, few_row_products, nin
 from lsbench.doctor.finding import Finding
 from lsbench.doctor.generated_code import sandbox
 from lsbench.doctor.plugins import strategies
+from lsbench.doctor.processes import left_behind, shards, shared_memory
 from lsbench.doctor.software import packages, python, scale, torch_itself
 from lsbench.doctor.sources import data, embedded_model, hub
 from lsbench.doctor.space import disk, memory
@@ -31,6 +32,9 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("ninja", ninja),
     ("few-row products", few_row_products),
     ("Ray, DeepSpeed", scale),
+    ("shards", shards),
+    ("shared memory", shared_memory),
+    ("killed runs", left_behind),
 )
 """What is looked at, by name."""
 

@@ -1,15 +1,26 @@
-"""Peak memory of one request."""
+"""Peak memory of one request, and the memory that processes share."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_SHARED = Path("/dev/shm")
 _RESET_PEAK = "5"
 """What resets a process's peak resident set, says proc(5)."""
+
+
+def shared_memory_free() -> int | None:
+    """Bytes free where processes of this host share memory; None where there is no such place."""
+    try:
+        there = os.statvfs(_SHARED)
+    except (AttributeError, OSError):
+        return None
+    return there.f_bavail * there.f_frsize
 
 
 class PeakMemory:
