@@ -1,10 +1,8 @@
-"""CUDA graphs: a range of sub-layers, recorded once and replayed for every token. **Never run on a GPU.**
+"""CUDA graphs: a range of sub-layers, recorded once and replayed for every token.
 
 Launching the operators of a step one by one takes longer than a GPU needs for them where rows are few; a
 graph is launched once. This is to a GPU what ``native.NativeDecoder`` is to a CPU, with the same interface.
-What is replayed is a ``StaticStep``, which is tested on CPUs against the engine's own operators. Recording
-and replaying were tested with a stand-in that calls the step again: that torch records this step, that its
-replay is right, and that it is faster, nobody has seen. So it serves only where ``LSBENCH_CUDA_GRAPHS=1``.
+What is replayed is a ``StaticStep``. ``LSBENCH_CUDA_GRAPHS=0`` leaves graphs out.
 
 A graph is made at the first sight of its range, rows and caches, with all clocks stopped (``set_aside``).
 """
@@ -15,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,8 +28,9 @@ from lsbench.engine.static_step import StaticStep, groups_of
 
 MOST_ROWS = 17
 """A verifying pass of sixteen drafts: the widest that costs are measured at."""
-MOST_GRAPHS = 64
-"""Kept at a time; each holds the memory of its intermediate results."""
+MOST_GRAPHS = 512
+"""Kept at a time. A ladder of skip sets needs about a hundred, which with fewer places push each other out;
+all share one memory for their intermediate results."""
 _WARM_UPS = 3
 """Runs before recording, in which libraries allocate and choose kernels, as torch's documentation asks."""
 
@@ -40,23 +40,33 @@ Record = Callable[[Callable[[], Tensor], torch.device], tuple[Replay, Tensor]]
 tensor that its outcome is in after each time."""
 
 
-def record_on_cuda(run: Callable[[], Tensor], device: torch.device) -> tuple[Replay, Tensor]:
-    """Record ``run`` as a CUDA graph, after running it on a side stream; never run on a GPU.
+class CudaRecorder:
+    """Records CUDA graphs that share one memory for what they compute on the way.
 
-    Raises:
-        RuntimeError: torch cannot record it.
+    They may, because one is replayed after the other, and its outcome is copied before the next.
     """
-    with torch.cuda.device(device):
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):
-                run()
-        current.wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            outcome = run()
-    return graph.replay, outcome
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(self, run: Callable[[], Tensor], device: torch.device) -> tuple[Replay, Tensor]:
+        """Record ``run``, after running it on a side stream.
+
+        Raises:
+            RuntimeError: torch cannot record it.
+        """
+        with torch.cuda.device(device):
+            current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+            side.wait_stream(current)
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UPS):
+                    run()
+            current.wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                outcome = run()
+            self._pool = self._pool or graph.pool()
+        return graph.replay, outcome
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class GraphedDecoder:
     Args:
         blocks: all the model's layers, none of them ``parallel`` or a mixture of experts.
         scale: factor of the attention logits.
-        record: makes a graph.
+        record: makes a graph; by default on CUDA.
 
     Attributes:
         most_rows: up to how many rows it serves; 0 once recording has failed.
@@ -90,11 +100,11 @@ class GraphedDecoder:
         failure: why recording failed, or None.
     """
 
-    def __init__(self, blocks: Sequence[Block], scale: float, record: Record = record_on_cuda) -> None:
+    def __init__(self, blocks: Sequence[Block], scale: float, record: Record | None = None) -> None:
         self.most_rows = MOST_ROWS
         self.captures = self.repeats = 0
         self.failure: str | None = None
-        self._blocks, self._scale, self._record = blocks, scale, record
+        self._blocks, self._scale, self._record = blocks, scale, record or CudaRecorder()
         self._caches = FixedCaches()
         self._graphs: OrderedDict[tuple[object, ...], _Graph] = OrderedDict()
         self._seen: set[tuple[object, ...]] = set()
@@ -104,8 +114,8 @@ class GraphedDecoder:
         """What came of it, in one line for a person."""
         if self.failure is not None:
             return (
-                f"CUDA graphs are left out from the first that could not be recorded ({self.failure}); unset "
-                "LSBENCH_CUDA_GRAPHS to measure without them throughout."
+                f"CUDA graphs are left out from the first that could not be recorded ({self.failure}); set "
+                "LSBENCH_CUDA_GRAPHS=0 to measure without them throughout."
             )
         again = f", {self.repeats} of them again and within timings" if self.repeats else ""
         return f"{self.captures} CUDA graphs were recorded, outside of every timing{again}."
@@ -167,7 +177,7 @@ class GraphedDecoder:
 
 
 def graphed_decoder(blocks: Sequence[Block], scale: float, device: torch.device) -> GraphedDecoder | None:
-    """A decoder for a model on CUDA; None elsewhere, where it is not asked for, or where it cannot serve.
+    """A decoder for a model on CUDA; None elsewhere, where it is not wanted, or where it cannot serve.
 
     Layers whose attention and MLP stand side by side run operator by operator, and so does a model with
     experts, whose routing depends on the data.
@@ -181,7 +191,7 @@ def graphed_decoder(blocks: Sequence[Block], scale: float, device: torch.device)
 
 
 def about_graphs(decoder: object, device: torch.device) -> list[str]:
-    """What came of graphs where they were asked for, in words for a person: at most one line.
+    """What came of graphs where they are wanted, in words for a person: at most one line.
 
     Args:
         decoder: of the model, ``stack.native``.

@@ -13,9 +13,10 @@ from lsbench.engine.clock import Clock
 from lsbench.engine.graphs import MOST_ROWS, GraphedDecoder, about_graphs, graphed_decoder
 from lsbench.engine.native import products_for
 from lsbench.engine.native.library import GRAPHS, PRODUCTS
+from lsbench.engine.quantized import quantize
 from lsbench.engine.static_step import StaticStep, groups_of
 from lsbench.errors import BadInput
-from support.families.models import made_family, tiny_family
+from support.families.models import made_family, random_model, tiny_config, tiny_family
 
 PROMPT = tuple(range(1, 20))
 """More than a graph takes, so that it is run operator by operator."""
@@ -169,10 +170,12 @@ def test_nothing_to_run_runs_nothing(stack, record):
         ("1", None, CPU, False),
         ("1", "torch", CUDA, False),
         ("0", None, CUDA, False),
-        (None, None, CUDA, False),
+        (None, None, CUDA, True),
+        (None, "torch", CUDA, False),
+        (None, None, CPU, False),
     ],
 )
-def test_it_serves_on_cuda_where_it_is_asked_for(graphs, products, device, serves, monkeypatch, plain):
+def test_it_serves_on_cuda_unless_it_is_left_out(graphs, products, device, serves, monkeypatch, plain):
     for name, value in ((GRAPHS, graphs), (PRODUCTS, products)):
         monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
     assert isinstance(graphed_decoder(plain.blocks, 1.0, device), GraphedDecoder) is serves
@@ -193,15 +196,13 @@ def test_a_misspelt_choice_is_refused(monkeypatch, plain):
 def test_results_say_what_came_of_it(monkeypatch, stack):
     decode(stack)
     assert about_graphs(stack.native, CPU) == [stack.native.words]
-    monkeypatch.delenv(GRAPHS, raising=False)
+    monkeypatch.setenv(GRAPHS, "0")
     assert about_graphs(None, CUDA) == []
-    assert products_for(torch.bfloat16, CUDA).words == "torch's own (none are compiled for cuda)"
-    monkeypatch.setenv(GRAPHS, "1")
+    assert "CUDA graphs are left out" in products_for(torch.bfloat16, CUDA).words
+    monkeypatch.delenv(GRAPHS, raising=False)
     assert about_graphs(None, CPU) == []
     assert about_graphs(None, CUDA)[0].startswith("No CUDA graph serves this model")
-    assert "CUDA graphs where they can be (LSBENCH_CUDA_GRAPHS=1, never tested on a GPU)" in (
-        products_for(torch.bfloat16, CUDA).words
-    )
+    assert "replayed as CUDA graphs where they can be" in products_for(torch.bfloat16, CUDA).words
 
 
 @pytest.mark.gpu
@@ -217,3 +218,44 @@ def test_cuda_graphs_give_what_the_operators_give(name, dtype, monkeypatch):
         torch.testing.assert_close(decode(ours, count), decode(theirs, count), rtol=tolerance, atol=tolerance)
     assert isinstance(ours.native, GraphedDecoder)
     assert (ours.native.failure, ours.native.captures, ours.native.repeats) == (None, 2, 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_cuda_graphs_of_int8_weights_give_what_the_operators_give(monkeypatch):
+    monkeypatch.delenv(GRAPHS, raising=False)
+
+    def quantized() -> DecoderStack:
+        model = random_model(tiny_config("llama", torch.float32), torch.float32)
+        quantize(model)
+        return DecoderStack(model.to(CUDA))
+
+    ours, theirs = quantized(), quantized()
+    theirs.native = None
+    torch.testing.assert_close(decode(ours), decode(theirs), rtol=1e-3, atol=1e-3)
+    assert isinstance(ours.native, GraphedDecoder)
+    assert (ours.native.failure, ours.native.captures) == (None, 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_many_cuda_graphs_share_one_memory_and_none_disturbs_another(monkeypatch):
+    """Each range is another graph, and all are replayed in turns after all were recorded."""
+    monkeypatch.delenv(GRAPHS, raising=False)
+    ours, theirs = (
+        DecoderStack(made_family("mistral", torch.float32).stack.model.to(CUDA)) for _ in range(2)
+    )
+    theirs.native = None
+    plans = [DepthPlan.skipping(ours.num_layers, [index]) for index in range(2 * ours.num_layers)]
+    made = []
+    for stack in (ours, theirs):
+        session = Session(stack, capacity=128)
+        session.prefill(torch.tensor([PROMPT], device=CUDA))
+        logits = [
+            session.forward(torch.tensor([[token]], device=CUDA), plan).logits[0]
+            for token, plan in enumerate(plans * 3)
+        ]
+        made.append(torch.cat(logits))
+    torch.testing.assert_close(*made, rtol=1e-3, atol=1e-3)
+    assert ours.native.captures > len(plans)
+    assert ours.native.repeats == 0

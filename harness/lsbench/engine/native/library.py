@@ -28,7 +28,7 @@ PRODUCTS = "LSBENCH_PRODUCTS"
 """Environment variable: ``torch`` leaves the compiled products out, to compare; ``native`` is the default."""
 
 GRAPHS = "LSBENCH_CUDA_GRAPHS"
-"""Environment variable: ``1`` replays steps as CUDA graphs, never run on a GPU yet; ``0`` is the default."""
+"""Environment variable: ``0`` leaves CUDA graphs out, by which steps of few rows are replayed there."""
 
 _SOURCES = Path(__file__).parent
 _LIBRARY, _FAILURE = "lsbench_native.so", "failure.txt"
@@ -64,14 +64,14 @@ def wanted() -> bool:
 
 
 def graphs_wanted() -> bool:
-    """Whether steps on CUDA are to be replayed as graphs, as ``LSBENCH_CUDA_GRAPHS`` says.
+    """Whether steps on CUDA are to be replayed as graphs: unless ``LSBENCH_CUDA_GRAPHS`` says otherwise.
 
     ``LSBENCH_PRODUCTS=torch`` leaves them out too.
 
     Raises:
         BadInput: one of the two says what it cannot.
     """
-    chosen = os.environ.get(GRAPHS) or "0"
+    chosen = os.environ.get(GRAPHS) or "1"
     if chosen not in ("0", "1"):
         raise unknown(GRAPHS, chosen, ("0", "1"))
     return wanted() and chosen == "1"

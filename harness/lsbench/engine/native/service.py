@@ -16,9 +16,8 @@ WHAT_WIDENING_COSTS = (
     "they widen int8 weights for every product, which is slower than to keep them in float32"
 )
 
-GRAPHS_ON = (
-    "steps are replayed as CUDA graphs where they can be (LSBENCH_CUDA_GRAPHS=1, never tested on a GPU)"
-)
+GRAPHS_ON = "steps of few rows are replayed as CUDA graphs where they can be"
+GRAPHS_OFF = "CUDA graphs are left out"
 
 
 def products_for(
@@ -36,7 +35,7 @@ def products_for(
             ``LSBENCH_CUDA_GRAPHS`` neither ``0`` nor ``1``.
     """
     if device.type != "cpu":
-        graphs = f"; {GRAPHS_ON}" if device.type == "cuda" and graphs_wanted() else ""
+        graphs = f"; {GRAPHS_ON if graphs_wanted() else GRAPHS_OFF}" if device.type == "cuda" else ""
         return Products(kind="torch", detail=f"none are compiled for {device.type}{graphs}")
     if not compiled_for(dtype, device):
         return Products(kind="torch", detail=f"none are compiled for {str(dtype).removeprefix('torch.')}")
