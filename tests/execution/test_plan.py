@@ -133,7 +133,6 @@ def test_one_process_is_left_as_it_is():
         ),
         ([2, 1], {"tensor_parallel": 2, "replicas": 2}, ["are 3 (host0: 2, host1: 1)", "--replicas 1 fits"]),
         ([0], {"replicas": 2}, ["there are none", "--device cpu"]),
-        ([], {"replicas": 2}, ["there are none (no machine)"]),
     ],
 )
 def test_fewer_devices_than_ranks_are_refused(gpus, fields, words):
@@ -168,6 +167,16 @@ def test_memory_decides_where_ranks_go_and_so_how_many_cores_they_have():
         2 * GIB,
     )
     assert placed.threads_per_rank == 2
+
+
+def test_a_head_without_cores_takes_no_rank():
+    cluster = machines(0, 4, 4)
+    placed = fit(asked(replicas=2), cluster, "cpu", 4 * GIB)
+    assert (placed.threads_per_rank, placed.shared_cores) == (4, False)
+    with pytest.raises(BadInput, match=r"--replicas 9 needs at least 36 GiB .* there is 32 GiB"):
+        fit(asked(replicas=9), cluster, "cpu", 4 * GIB)
+    with pytest.raises(BadInput, match="No machine of the Ray cluster has a core"):
+        fit(asked(replicas=2), machines(0), "cpu")
 
 
 def test_shards_need_room_in_shared_memory():

@@ -134,6 +134,10 @@ def fit(placement: Placement, resources: Resources, device: str, model_bytes: in
     if placement.backend == "local":
         return placement
     cuda = device.startswith("cuda")
+    # A head that only keeps the books of its cluster says that it has no cores.
+    resources = Resources(tuple(host for host in resources.hosts if host.cores > 0))
+    if not resources.hosts:
+        raise BadInput("No machine of the Ray cluster has a core to give; add one with `ray start --address`")
     if cuda:
         _check_devices(placement, resources)
         threads = max(1, resources.cores // placement.ranks)
@@ -259,7 +263,7 @@ def _nearest(placement: Placement, replicas: int, ranks: int | None) -> str:
 
 
 def _per_host(resources: Resources, what: Callable[[Host], object]) -> str:
-    return ", ".join(f"{host.name}: {what(host)}" for host in resources.hosts) or "no machine"
+    return ", ".join(f"{host.name}: {what(host)}" for host in resources.hosts)
 
 
 def _are(count: int) -> str:
