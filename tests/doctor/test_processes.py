@@ -32,6 +32,16 @@ def test_shards_need_a_compiler(monkeypatch):
     assert "g++" in found.advice
 
 
+@pytest.mark.skipif(platform.system() != "Linux", reason="DeepSpeed's all-reduce is for Linux")
+def test_it_is_told_whether_the_sum_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.setattr(tools, "what_is_missing", lambda: None)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    assert "compiles its all-reduce at the first" in processes.shards().detail
+    (tmp_path / "deepspeed_shm_comm").mkdir()
+    (tmp_path / "deepspeed_shm_comm" / "deepspeed_shm_comm.so").touch()
+    assert processes.shards().detail.endswith("is compiled")
+
+
 def test_a_small_shared_memory_is_told_before_ranks_die_of_it(shared_memory_has):
     found = shared_memory_has(64 << 20)
     assert found.status == "limited"
