@@ -123,6 +123,33 @@ def test_a_number_that_has_been_given_to_another_process_is_not_ours(begin, cach
     assert not path.exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_who_writes_into_a_folder_of_ours_is_ours_and_who_reads_is_not(cache, tmp_path):
+    folder = tmp_path / "session"
+    folder.mkdir()
+    (folder / "log").touch()
+    (tmp_path / "session2").mkdir()
+    started = {
+        name: subprocess.Popen(["sh", "-c", f"exec sleep 300 {how}"])
+        for name, how in {
+            "writer": f">> {folder}/log",
+            "reader": f"< {folder}/log",
+            "neighbour": f"> {tmp_path}/session2/log",
+        }.items()
+    }
+    for process in started.values():
+        while b"sleep" not in Path(f"/proc/{process.pid}/cmdline").read_bytes()[:5]:
+            time.sleep(0.005)
+    with Ledger.open("run") as ledger:
+        ledger.file(folder)
+    ended = {name for name, process in started.items() if leftovers._started(process.pid) is None}
+    for process in started.values():
+        process.kill()
+        process.wait()
+    assert ended == {"writer"}
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("torn", ['{"process": 1', '{"process": null, "started": 5}', "[]", "\x00", "7"])
 def test_a_line_that_was_cut_short_hides_no_other(begin, torn, cache, tmp_path):
     (tmp_path / "file").touch()

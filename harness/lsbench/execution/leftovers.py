@@ -202,11 +202,29 @@ def _clean_one(path: Path) -> Found:
         if not path.exists():
             return Found("", 0, 0, 0)
         entries = _read(path)
-        ended = _end(entries.processes)
+        ended = _end(entries.processes | _writers(entries.files))
         sizes = [size for file in entries.files if (size := _delete(file)) is not None]
         path.unlink(missing_ok=True)
         path.with_suffix(".lock").unlink(missing_ok=True)
     return Found(entries.run, ended, len(sizes), sum(sizes))
+
+
+def _writers(paths: list[Path]) -> dict[int, float]:
+    """Processes that write to a file in a folder of ours, by when they started: ours too, though nobody wrote
+    them down. Some begin after whoever began them was written down, and outlive it. Who only reads, such as a
+    person that follows a log, is not one."""
+    folders = tuple(f"{path}{os.sep}" for path in paths if path.is_dir() and not path.is_symlink())
+    found: dict[int, float] = {}
+    for link in _PROC.glob("[0-9]*/fd/*") if folders else ():
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            if not os.readlink(link).startswith(folders):
+                continue
+            told = (link.parent.parent / "fdinfo" / link.name).read_text().splitlines()
+            flags = int(next(line for line in told if line.startswith("flags:")).split()[1], 8)
+            pid = int(link.parent.parent.name)
+            if flags & os.O_ACCMODE != os.O_RDONLY and (started := _started(pid)) is not None:
+                found[pid] = started
+    return found
 
 
 def _end(processes: dict[int, float]) -> int:
