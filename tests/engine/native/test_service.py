@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lsbench.engine.native import service
-from lsbench.engine.native.library import NativeStatus
+from lsbench.engine.native.library import GRAPHS, NativeStatus
 from lsbench.engine.native.service import products_for
 from lsbench.records import Products
 
@@ -24,10 +24,12 @@ def found(monkeypatch):
     ("dtype", "device"), [(torch.float32, CUDA), (torch.float64, CPU), (torch.float16, CPU)]
 )
 def test_where_there_are_none_nothing_is_built(dtype, device, monkeypatch):
+    monkeypatch.delenv(GRAPHS, raising=False)
     monkeypatch.setattr(service, "prepare", lambda tell: pytest.fail("it is built"))
     products = products_for(dtype, device)
     assert products.kind == "torch"
-    assert products.detail == f"none are compiled for {'cuda' if device == CUDA else str(dtype)[6:]}"
+    none = f"none are compiled for {'cuda' if device == CUDA else str(dtype)[6:]}"
+    assert products.detail == (f"{none}; {service.GRAPHS_ON}" if device == CUDA else none)
     assert products.most_rows is None
 
 

@@ -19,9 +19,13 @@ struct Head {
 };
 
 // e^(score - highest) in place of each of `count` scores, a multiple of kLanes; returns their sum.
+inline Floats larger(Floats one, Floats other) { return one > other ? one : other; }
+
 inline float exponentials(float* scores, int64_t count) {
-  float highest = scores[0];
-  for (int64_t i = 1; i < count; i++) highest = std::max(highest, scores[i]);
+  Floats several = load(scores);
+  for (int64_t i = kLanes; i < count; i += kLanes) several = larger(several, load(scores + i));
+  float highest = several[0];
+  for (int lane = 1; lane < kLanes; lane++) highest = std::max(highest, several[lane]);
   Floats sums = {};
   for (int64_t i = 0; i < count; i += kLanes) {
     const Floats powers = exp(load(scores + i) - highest);
@@ -40,27 +44,56 @@ struct Query {
 
 constexpr int kQueries = 4;  // that share what is read of the cache
 
-// Scores of one key: scores[q * stride].
-template <int count, class Number>
-inline void score(const Query* queries, const Number* key, int64_t width, float* scores, int64_t stride) {
-  Floats sums[kQueries] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= width; i += kLanes) {
-    const Floats read = load(key + i);
-    for (int q = 0; q < count; q++) sums[q] += load(queries[q].query + i) * read;
-  }
-  if (i < width) {
-    const Floats read = load_part(key + i, width - i);
-    for (int q = 0; q < count; q++) sums[q] += load_part(queries[q].query + i, width - i) * read;
-  }
-  float totals[kQueries];
+// The sums of `count` registers, each added up in the same order.
+template <int count>
+inline void sums_into(const Floats (&sums)[kQueries], float* scores, int64_t stride) {
   if constexpr (count == kQueries) {
     const auto four = sums_of(sums);
-    std::memcpy(totals, &four, sizeof totals);
+    for (int q = 0; q < count; q++) scores[q * stride] = four[q];
   } else {
-    for (int q = 0; q < count; q++) totals[q] = sum(sums[q]);
+    for (int q = 0; q < count; q++) scores[q * stride] = sum(sums[q]);
   }
-  for (int q = 0; q < count; q++) scores[q * stride] = totals[q];
+}
+
+// Scores of the keys from `begin` to before `end`, each of so many registers, which the queries stay in:
+// scores[q * stride + position - begin].
+template <int count, int registers, class Number>
+inline void score(const Query* queries, Head<Number> keys, int64_t begin, int64_t end, float* scores, int64_t stride) {
+  Floats held[count][registers];
+  for (int q = 0; q < count; q++)
+    for (int i = 0; i < registers; i++) held[q][i] = load(queries[q].query + i * kLanes);
+  for (int64_t position = begin; position < end; position++, scores++) {
+    const Number* const key = keys.at(position);
+    __builtin_prefetch(key + 16 * keys.width, 0, 3);
+    Floats sums[kQueries] = {};
+    for (int i = 0; i < registers; i++) {
+      const Floats read = load(key + i * kLanes);
+      for (int q = 0; q < count; q++) sums[q] += held[q][i] * read;
+    }
+    sums_into<count>(sums, scores, stride);
+  }
+}
+
+// The same of keys of any width.
+template <int count, class Number>
+inline void score_any(const Query* queries, Head<Number> keys, int64_t begin, int64_t end, float* scores,
+                      int64_t stride) {
+  const int64_t width = keys.width;
+  for (int64_t position = begin; position < end; position++, scores++) {
+    const Number* const key = keys.at(position);
+    __builtin_prefetch(key + 16 * width, 0, 3);
+    Floats sums[kQueries] = {};
+    int64_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) {
+      const Floats read = load(key + i);
+      for (int q = 0; q < count; q++) sums[q] += load(queries[q].query + i) * read;
+    }
+    if (i < width) {
+      const Floats read = load_part(key + i, width - i);
+      for (int q = 0; q < count; q++) sums[q] += load_part(queries[q].query + i, width - i) * read;
+    }
+    sums_into<count>(sums, scores, stride);
+  }
 }
 
 // Outcomes of `count` queries, in `columns` registers from `column` on, of the last of which `last` numbers count;
@@ -92,10 +125,10 @@ void attend(const Query* queries, Head<Number> keys, Head<Number> values) {
   const int64_t stride = end - begin + kLanes, width = keys.width;
   if (int64_t(buffer.size()) < count * stride) buffer.resize(count * stride);
   float* const scores = buffer.data();
-  for (int64_t position = begin; position < end; position++) {
-    const Number* const key = keys.at(position);
-    __builtin_prefetch(key + 16 * width, 0, 3);
-    score<count>(queries, key, width, scores + position - begin, stride);
+  switch (width) {
+    case 4 * kLanes: score<count, 4>(queries, keys, begin, end, scores, stride); break;
+    case 8 * kLanes: score<count, 8>(queries, keys, begin, end, scores, stride); break;
+    default: score_any<count>(queries, keys, begin, end, scores, stride);
   }
   float shares[count];
   for (int q = 0; q < count; q++) {

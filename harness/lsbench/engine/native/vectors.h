@@ -9,6 +9,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 namespace lsbench {
 
 #if defined(__AVX512F__)
@@ -45,7 +49,12 @@ inline Floats load(const float* from) {
 inline Floats load(const BFloat16* from) {
   Halves loaded;
   std::memcpy(&loaded, from, sizeof loaded);
-  return bit_cast<Floats>(__builtin_convertvector(loaded, Words) << 16);
+#if defined(__AVX512F__)  // one instruction, of which compilers make several
+  const Words widened = bit_cast<Words>(_mm512_cvtepu16_epi32(bit_cast<__m256i>(loaded)));
+#else
+  const Words widened = __builtin_convertvector(loaded, Words);
+#endif
+  return bit_cast<Floats>(widened << 16);
 }
 
 inline void store(float* to, Floats value) { std::memcpy(to, &value, sizeof value); }
@@ -64,6 +73,17 @@ inline void store_part(float* to, Floats value, int64_t count) { std::memcpy(to,
 // Both halves of a vector of n, added.
 template <int n>
 inline typename Wide<n / 2>::floats folded(typename Wide<n>::floats value) {
+#if defined(__AVX512F__)  // in registers, where compilers go through memory
+  if constexpr (n == 16)
+    return bit_cast<typename Wide<8>::floats>(
+        _mm256_add_ps(_mm512_castps512_ps256(bit_cast<__m512>(value)),
+                      _mm256_castpd_ps(_mm512_extractf64x4_pd(bit_cast<__m512d>(value), 1))));
+#endif
+#if defined(__AVX__)
+  if constexpr (n == 8)
+    return bit_cast<typename Wide<4>::floats>(_mm_add_ps(_mm256_castps256_ps128(bit_cast<__m256>(value)),
+                                                         _mm256_extractf128_ps(bit_cast<__m256>(value), 1)));
+#endif
   struct Halves {
     typename Wide<n / 2>::floats low, high;
   };
