@@ -115,11 +115,10 @@ class Found:
     @property
     def words(self) -> str:
         """All that in a few words."""
+        held = f" ({self.bytes / (1 << 20):.0f} MiB)" if self.bytes >= 1 << 20 else ""
         parts = [
             f"{self.processes} process{'es' if self.processes != 1 else ''}" if self.processes else "",
-            f"{self.files} file{'s' if self.files != 1 else ''} ({self.bytes / (1 << 20):.0f} MiB)"
-            if self.files
-            else "",
+            f"{self.files} file{'s' if self.files != 1 else ''}{held}" if self.files else "",
         ]
         return f"{' and '.join(filter(None, parts))} of run {self.run}, which had been killed"
 
