@@ -14,6 +14,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from lsbench.engine.mapped_files import letting_go
+
 _PAGE = 2 << 20
 _APART = 64
 """Bytes to whose multiples torch aligns memory."""
@@ -76,7 +78,7 @@ def place_in_huge_pages(modules: Iterable[nn.Module]) -> int:
     if memory is None:
         return 0
     begin = 0
-    for address, together in sharing.items():
+    for address, together in letting_go(sharing.items()):
         _move(tuple(together), memory[begin:])
         begin += sizes[address]
     return begin

@@ -1,21 +1,23 @@
 """Weights that are mapped from files: pages that have been copied elsewhere need not stay in memory.
 
-A checkpoint is mapped, and what is read of it stays resident for as long as the mapping lives, beside the copies
-that fused products and huge pages are. Forgetting pages lets the system map them again when they are read again,
-from its cache of the file.
+A checkpoint is mapped, and what is read of it stays resident for as long as the mapping lives, beside the
+copies that fused products and huge pages are. Forgetting pages lets the system map them again when they are
+read again, from its cache of the file.
 """
 
 from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 _SMAPS = Path("/proc/self/smaps")
 _HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+) +(/.*)")
 _MADV_DONTNEED = 4
+
+Thing = TypeVar("Thing")
 
 
 class Mapping(NamedTuple):
@@ -61,3 +63,19 @@ def forget(mappings: Iterable[Mapping]) -> None:
         address, length = ctypes.c_void_p(mapping.begin), ctypes.c_size_t(mapping.end - mapping.begin)
         # An error leaves the pages where they are, which is no harm.
         ctypes.CDLL(None).madvise(address, length, _MADV_DONTNEED)
+
+
+def trim() -> None:
+    """Give back to the system what was freed: the C library keeps it, as long as it is not asked to."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):  # not everywhere is it GNU's
+        library.malloc_trim(0)
+
+
+def letting_go(copying: Iterable[Thing]) -> Iterator[Thing]:
+    """What ``copying`` gives; when the next is asked for, what was read of checkpoints, or freed, is let go."""
+    mappings = unchanged_mappings()
+    for thing in copying:
+        yield thing
+        forget(mappings)
+        trim()
