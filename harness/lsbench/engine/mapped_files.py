@@ -73,7 +73,7 @@ def trim() -> None:
 
 
 def letting_go(copying: Iterable[Thing]) -> Iterator[Thing]:
-    """What ``copying`` gives; when the next is asked for, what was read of checkpoints, or freed, is let go."""
+    """What ``copying`` gives; before the next is made, what was read of checkpoints, or freed, is let go."""
     mappings = unchanged_mappings()
     for thing in copying:
         yield thing
