@@ -90,6 +90,7 @@ def calibrate_thresholds(
     values = np.concatenate(
         [_difficulties(preparation, prompt, signal, early_layer) for prompt in _prompts(preparation)]
     )
+    values = preparation.stack.agreement.array(values)
     quantiles = np.quantile(values, [k / (rungs + 1) for k in range(1, rungs + 1)])
     return tuple(float(value) for value in quantiles)
 

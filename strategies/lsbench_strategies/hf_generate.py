@@ -43,7 +43,8 @@ class HfGenerate(TransformersGeneration):
             )
         call: dict[str, Any] = {"generation_config": self.config(model, requests), "attention_mask": mask}
         if not all(request.sampling.greedy for request in requests):
-            samplers = [Sampler(request.sampling, request.seed) for request in requests]
+            agreement = members[0].session.stack.agreement
+            samplers = [Sampler(request.sampling, request.seed, agreement) for request in requests]
             call["logits_processor"] = [Draws(samplers, going)]
         for tokens in Relay().run(lambda relay: model.generate(ids, streamer=relay, **call)):
             for place, (member, token) in enumerate(zip(members, tokens, strict=True)):

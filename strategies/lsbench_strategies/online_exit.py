@@ -97,7 +97,8 @@ class OnlineExitDraft(PolicyDraft):
             begin = time.perf_counter()
             self._looks += self._look(session, verification, used)
             # In the unit of the cycles' costs. What a look finds was read off: no device is still busy.
-            self._cost_of_looks += time.perf_counter() - begin if self._sampling.greedy else self._look_cost
+            seconds = session.stack.agreement.number(time.perf_counter() - begin)
+            self._cost_of_looks += seconds if self._sampling.greedy else self._look_cost
         self._cycle += 1
         self._states.forget()
 

@@ -41,7 +41,8 @@ class TransformersGeneration(Strategy):
         sampled = not request.sampling.greedy
         call: dict[str, Any] = {"generation_config": self.config(model, [request])}
         if sampled and not self.own_draws:
-            call["logits_processor"] = [Draws([Sampler(request.sampling, request.seed)])]
+            sampler = Sampler(request.sampling, request.seed, session.stack.agreement)
+            call["logits_processor"] = [Draws([sampler])]
         device = session.stack.device
         ids = torch.tensor([request.prompt_tokens], dtype=torch.int64, device=device)
         randomness = BorrowedRandomness(request.seed, device) if sampled and self.own_draws else None

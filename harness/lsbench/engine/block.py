@@ -127,6 +127,7 @@ class Block:
             window=self.window,
             scale=self.shape.scale,
             residual=self._factor,
+            carries=self.output.spread is None or self.output.spread.adds,
             turns=self._rotate is rotate,
         )
 
@@ -162,8 +163,9 @@ class Block:
 
     def finish_attention(self, hidden: Tensor, attended: Tensor) -> Tensor:
         """Residual sum [N, D] after the output product over attended values [N, H * d]."""
-        added = self.output(attended)
-        return hidden + (added if self._finish_attention is None else self._finish_attention(added))
+        if self._finish_attention is None:
+            return self.output.onto(hidden, attended, self._factor)
+        return hidden + self._finish_attention(self.output(attended))
 
     def run_mlp(self, hidden: Tensor, entering: Tensor | None = None) -> Tensor:
         """The whole MLP sub-layer with its residual, [N, D] to [N, D].
@@ -172,8 +174,10 @@ class Block:
             hidden: what it adds to.
             entering: what it reads, where that is not ``hidden``: in a ``parallel`` layer what entered it.
         """
-        added = self.mlp(self.mlp_norm(hidden if entering is None else entering))
-        return hidden + (added if self._finish_mlp is None else self._finish_mlp(added))
+        rows = self.mlp_norm(hidden if entering is None else entering)
+        if self._finish_mlp is None:
+            return self.mlp.onto(hidden, rows, self._factor)
+        return hidden + self._finish_mlp(self.mlp(rows))
 
     def _parted(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[N, H + 2 Hkv, d] to queries, keys and values."""
@@ -257,7 +261,5 @@ def _as_it_is(x: Tensor) -> Tensor:
 
 
 def _finish(norm: Norm | None, factor: float) -> Norm | None:
-    """What becomes of a sub-layer's output before it is added; None for nothing."""
-    if norm is None:
-        return None if factor == 1.0 else lambda x: x * factor
-    return norm if factor == 1.0 else lambda x: norm(x) * factor
+    """What becomes of a sub-layer's output before it is added; None for nothing but the factor."""
+    return norm if norm is None or factor == 1.0 else lambda x: norm(x) * factor

@@ -7,8 +7,9 @@ the product that is compiled for the machine, more of them, and other precisions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,29 +19,86 @@ from lsbench.engine.native import Product, most_rows
 from lsbench.errors import UnsupportedModel
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How a product is spread over ranks that multiply a part of its inputs each, and sum up.
+
+    Attributes:
+        sum: adds what each rank made, in place, to the same bits on all.
+        adds: whether this rank adds what is to be added once: the bias, and a residual.
+        inputs: of all ranks.
+        columns: this rank's, where every rank is given all inputs; None where it is given its own alone.
+    """
+
+    sum: Callable[[Tensor], Tensor]
+    adds: bool
+    inputs: int
+    columns: slice | None = None
+
+
 class Linear(nn.Module):
     """``x @ weight.T + bias``.
 
-    Attributes:
+    Args:
         weight: [out, in].
         bias: [out] or None.
+        outputs: of all ranks, where a rank makes some of them alone.
+        spread: where a rank multiplies some inputs alone.
+
+    Attributes:
+        weight, bias, outputs, spread: as given.
     """
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None = None) -> None:
+    def __init__(
+        self,
+        weight: nn.Parameter,
+        bias: nn.Parameter | None = None,
+        *,
+        outputs: int | None = None,
+        spread: Spread | None = None,
+    ) -> None:
         super().__init__()
         self.weight = weight
         self.bias = bias
+        self.spread = spread
         self.out_features, self.in_features = weight.shape
+        self.outputs = outputs or self.out_features
         self._dtype = weight.dtype
         self._most = most_rows(weight.dtype, weight.device) * self.in_features
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
-        return self._product(x, self.weight, self.bias)
+        if self.spread is None:
+            return self._multiplied(x, self.bias)
+        return self.spread.sum(self._part(x, self.spread))
+
+    def onto(self, hidden: Tensor, x: Tensor, factor: float = 1.0) -> Tensor:
+        """``hidden`` [..., out] plus ``factor`` times the product of ``x`` [..., in].
+
+        Over several ranks one of them adds ``hidden`` and all are given the sum, so that what comes out has
+        the same bits on each, whatever became of the others' ``hidden``.
+        """
+        if self.spread is None:
+            added = self(x)
+            return hidden + (added if factor == 1.0 else added * factor)
+        part = self._part(x, self.spread)
+        if factor != 1.0:
+            part *= factor
+        if self.spread.adds:
+            part += hidden
+        return self.spread.sum(part)
 
     def rows(self, x: Tensor, start: int) -> Tensor:
         """The product with the output rows from ``start`` on: [..., in] to [..., out - start]."""
         return self._product(x, self.weight[start:], None if self.bias is None else self.bias[start:])
+
+    def _part(self, x: Tensor, spread: Spread) -> Tensor:
+        """What this rank adds to the sum."""
+        mine = x if spread.columns is None else x[..., spread.columns]
+        return self._multiplied(mine, self.bias if spread.adds else None)
+
+    def _multiplied(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        return self._product(x, self.weight, bias)
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # The weights may stand in a better precision for a while.
@@ -50,22 +108,25 @@ class Linear(nn.Module):
 
     def chosen(self, outputs: Tensor) -> Linear:
         """The product with the output rows ``outputs`` [n] int64 alone, which are copied side by side."""
-        return type(self)(
-            **{
-                name: nn.Parameter(parameter[outputs], requires_grad=False)
-                for name, parameter in self.named_parameters()
-            }
-        )
+        chosen: dict[str, Any] = {
+            name: nn.Parameter(parameter[outputs], requires_grad=False)
+            for name, parameter in self.named_parameters()
+        }
+        return type(self)(**chosen, spread=self.spread)
 
     @property
     def product(self) -> Product:
-        """What it multiplies with."""
-        return Product(self.weight, self.bias, None)
+        """What it multiplies with; of several ranks that sum up, one has the bias."""
+        return Product(self.weight, self.bias if self.spread is None or self.spread.adds else None, None)
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights that one product reads."""
-        return sum(parameter.numel() * parameter.element_size() for parameter in self.parameters())
+        """Bytes of weights that one product reads, on all ranks together."""
+        inputs = self.in_features if self.spread is None else self.spread.inputs
+        widths = {name: inputs if name == "weight" else 1 for name, _ in self.named_parameters()}
+        return sum(
+            self.outputs * widths[name] * each.element_size() for name, each in self.named_parameters()
+        )
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
@@ -110,9 +171,10 @@ def fuse(parts: Sequence[Linear]) -> Linear:
         for name, tensor in whole.items():
             setattr(part, name, nn.Parameter(tensor[start:end], requires_grad=False))
         start = end
-    return type(parts[0])(
-        **{name: nn.Parameter(tensor, requires_grad=False) for name, tensor in whole.items()}
-    )
+    fused: dict[str, Any] = {
+        name: nn.Parameter(tensor, requires_grad=False) for name, tensor in whole.items()
+    }
+    return type(parts[0])(**fused, outputs=sum(part.outputs for part in parts))
 
 
 def linear_in(parent: nn.Module, name: str) -> Linear:

@@ -95,6 +95,15 @@ def model_facts(path: Path) -> ModelFacts:
     return ModelFacts(config.num_hidden_layers, context_length(config), ids, config.model_type, experts)
 
 
+def configuration(path: Path) -> Any:
+    """A checkpoint's transformers configuration.
+
+    Raises:
+        BadInput: the folder has none that can be read.
+    """
+    return _configs(path)[0]
+
+
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer.
 
@@ -109,6 +118,43 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         raise BadInput(
             f"{path} holds no tokenizer that transformers can read: {_first_line(error)}"
         ) from error
+
+
+def blank_model(path: Path, dtype: torch.dtype) -> Any:
+    """A checkpoint's model without weights: these are on torch's meta device, and take no memory.
+
+    Args:
+        path: a transformers folder.
+        dtype: of the weights to come.
+
+    Raises:
+        BadInput: the folder has no readable configuration.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    config, generation = _configs(path)
+    with init_empty_weights(include_buffers=False):
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    if generation is not None:
+        model.generation_config = generation
+    return model.requires_grad_(False).eval()
+
+
+def whole_model(path: Path, dtype: torch.dtype) -> Any:
+    """A checkpoint's model with all of its weights, on the CPU.
+
+    Raises:
+        BadInput: the weights cannot be read.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with _no_progress_bar():
+            return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(f"{path} holds no weights that transformers can read: {_first_line(error)}") from error
 
 
 def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
@@ -127,8 +173,6 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
     """
     model_facts(path)
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
 
     from lsbench.engine.native.library import wanted
     from lsbench.engine.quantized import quantize
@@ -136,14 +180,10 @@ def load_stack(path: Path, dtype: str, device: str) -> DecoderStack:
 
     wanted()
     precision: torch.dtype = torch.float32 if dtype == INT8_WEIGHTS else getattr(torch, dtype)
-    try:
-        with _no_progress_bar():
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=precision, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BadInput(f"{path} holds no weights that transformers can read: {_first_line(error)}") from error
+    model = whole_model(path, precision)
     if dtype == INT8_WEIGHTS:
         quantize(model)
-    return DecoderStack(model.to(device))  # pyright: ignore[reportArgumentType] - a mixin hides self
+    return DecoderStack(model.to(device))
 
 
 @contextmanager

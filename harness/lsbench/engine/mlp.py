@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from lsbench.engine.families import Family
 from lsbench.engine.linear import Linear, fuse, linear_in
 
+PART_OF_WIDTH = "lsbench_part_of_width"
+"""Attribute of experts that a rank holds a part of: how wide they are there, and on all ranks together."""
+
 
 class MLP(Protocol):
     """What a block wants of its MLP."""
@@ -17,9 +20,13 @@ class MLP(Protocol):
         """[N, D] to [N, D]."""
         ...
 
+    def onto(self, hidden: Tensor, rows: Tensor, factor: float) -> Tensor:
+        """``hidden`` [N, D] plus ``factor`` times what comes of ``rows`` [N, D]."""
+        ...
+
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights that one token reads."""
+        """Bytes of weights that one token reads, on all ranks together."""
         ...
 
 
@@ -37,8 +44,15 @@ class GatedMLP:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """[N, D] to [N, D]."""
+        return self.down(self._inner(rows))
+
+    def onto(self, hidden: Tensor, rows: Tensor, factor: float) -> Tensor:
+        """``hidden`` [N, D] plus ``factor`` times what comes of ``rows`` [N, D]."""
+        return self.down.onto(hidden, self._inner(rows), factor)
+
+    def _inner(self, rows: Tensor) -> Tensor:
         gate, up = self.gate_up(rows).chunk(2, dim=-1)
-        return self.down(self._activation(gate) * up)
+        return self._activation(gate) * up
 
     @property
     def is_silu(self) -> bool:
@@ -61,6 +75,10 @@ class PlainMLP:
         """[N, D] to [N, D]."""
         return self.down(self._activation(self.up(rows)))
 
+    def onto(self, hidden: Tensor, rows: Tensor, factor: float) -> Tensor:
+        """``hidden`` [N, D] plus ``factor`` times what comes of ``rows`` [N, D]."""
+        return self.down.onto(hidden, self._activation(self.up(rows)), factor)
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of weights that one token reads."""
@@ -76,6 +94,11 @@ class Experts:
     def __call__(self, rows: Tensor) -> Tensor:
         """[N, D] to [N, D]."""
         return self._module(rows[None])[0]
+
+    def onto(self, hidden: Tensor, rows: Tensor, factor: float) -> Tensor:
+        """``hidden`` [N, D] plus ``factor`` times what comes of ``rows`` [N, D]."""
+        added = self(rows)
+        return hidden + (added if factor == 1.0 else added * factor)
 
     @property
     def weight_bytes(self) -> int:
@@ -115,4 +138,13 @@ def take_experts_one_by_one(model: Any) -> str | None:
 
 
 def _bytes(module: nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+    """Of all ranks together: of experts that hold a part of their width, of the whole width."""
+    total = 0
+    for part in module.modules():
+        if isinstance(part, Linear):
+            total += part.weight_bytes
+            continue
+        own = sum(each.numel() * each.element_size() for each in part.parameters(recurse=False))
+        held, whole = getattr(part, PART_OF_WIDTH, (1, 1))
+        total += own // held * whole
+    return total

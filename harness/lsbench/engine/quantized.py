@@ -7,12 +7,13 @@ once to each output.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lsbench.engine.linear import Linear
+from lsbench.engine.linear import Linear, Spread
 from lsbench.engine.native import Product, dequantized_product
 
 _LARGEST = 127
@@ -31,13 +32,20 @@ class QuantizedLinear(Linear):
         bias: [out] float32 or None.
     """
 
-    def __init__(self, weight: nn.Parameter, scale: nn.Parameter, bias: nn.Parameter | None = None) -> None:
-        super().__init__(weight, bias)
+    def __init__(
+        self,
+        weight: nn.Parameter,
+        scale: nn.Parameter,
+        bias: nn.Parameter | None = None,
+        *,
+        outputs: int | None = None,
+        spread: Spread | None = None,
+    ) -> None:
+        super().__init__(weight, bias, outputs=outputs, spread=spread)
         self.scale = scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out]."""
-        return self._scaled_product(x, self.weight, self.scale, self.bias)
+    def _multiplied(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        return self._scaled_product(x, self.weight, self.scale, bias)
 
     def rows(self, x: Tensor, start: int) -> Tensor:
         """The product with the output rows from ``start`` on: [..., in] to [..., out - start]."""
@@ -53,20 +61,24 @@ class QuantizedLinear(Linear):
     @property
     def product(self) -> Product:
         """What it multiplies with."""
-        return Product(self.weight, self.bias, self.scale)
+        return super().product._replace(scale=self.scale)
 
 
-def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantized(
+    weight: Tensor, largest_of: Callable[[Tensor], Tensor] = lambda largest: largest
+) -> tuple[Tensor, Tensor]:
     """The nearest int8 weights and their scales.
 
     Args:
         weight: [out, in], of any float precision.
+        largest_of: of the largest weight [out] of each row here, that of the whole row, where ``weight`` is a
+            part of it.
 
     Returns:
         weights [out, in] int8 of -127..127, and scales [out] float32: 127 of them are a row's largest weight.
     """
     wide = weight.float()
-    scale = wide.abs().amax(dim=1) / _LARGEST
+    scale = largest_of(wide.abs().amax(dim=1)) / _LARGEST
     # A row of zeros has no scale of its own.
     scale = torch.where(scale > 0, scale, 1.0)
     return (wide / scale[:, None]).round_().clamp_(-_LARGEST, _LARGEST).to(torch.int8), scale

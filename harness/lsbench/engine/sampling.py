@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lsbench.engine.agreement import ALONE, Agreement
 from lsbench.spec import Sampling
 
 
@@ -56,10 +57,12 @@ class Sampler:
     Args:
         sampling: how.
         seed: of this request alone. Draws are made on the CPU, so that a device never changes them.
+        agreement: with other ranks that draw the same, which are told what rank 0 drew.
     """
 
-    def __init__(self, sampling: Sampling, seed: int) -> None:
+    def __init__(self, sampling: Sampling, seed: int, agreement: Agreement = ALONE) -> None:
         self.sampling = sampling
+        self._agreement = agreement
         self._generator = torch.Generator().manual_seed(seed)
 
     def uniform(self) -> float:
@@ -80,4 +83,5 @@ class Sampler:
             torch.searchsorted(cumulative, torch.tensor(target, device=cumulative.device), right=True)
         )
         # Rounding may put the target at the very end, past the last token that has any mass.
-        return min(index, int(distribution.nonzero()[-1]))
+        drawn = min(index, int(distribution.nonzero()[-1]))
+        return self._agreement.whole_numbers((drawn,))[0]

@@ -217,6 +217,7 @@ class Session:
             held = self._tokens[sequence][first[sequence] :]
             if ids[: len(held)] != held:
                 raise ValueError(f"verify of sequence {sequence}: expected the ids {held} first, got {ids}")
+        self.stack.agreement.step(tokens, first, ())
         for sequence, ids in enumerate(given):
             further = ids[self.lengths[sequence] - first[sequence] :]
             self.cache.append(sequence, len(further))
@@ -346,6 +347,7 @@ class Session:
     ) -> StepOutcome:
         for plan in plans:
             check_plan(plan, self.num_layers)
+        plans = self.stack.agreement.step(tokens, self.lengths, plans)
         for sequence, ids in enumerate(tokens.tolist()):
             self.cache.append(sequence, len(ids))
             self._tokens[sequence].extend(ids)

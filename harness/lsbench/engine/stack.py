@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
+from lsbench.engine.agreement import ALONE, Agreement
 from lsbench.engine.attention import AttentionShape, attend, capped_attend
 from lsbench.engine.block import Block, norm_of
 from lsbench.engine.families import Family, context_length, family_for
@@ -34,12 +35,23 @@ class DecoderStack:
     Args:
         model: a transformers causal LM whose ``config.model_type`` a family declares. Its linear
             modules are replaced by the engine's (sharing weights); its own ``generate`` keeps working.
+        agreement: with the other ranks, where ``model`` holds this one's part alone, whose linear modules are
+            the engine's already.
+        heads: query and key-value heads that this rank holds; None for all.
+
+    Attributes:
+        model, agreement: as given.
 
     Raises:
         UnsupportedModel: no family declares the architecture, or it asks for what the engine cannot do.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        agreement: Agreement = ALONE,
+        heads: tuple[int, int] | None = None,
+    ) -> None:
         config = model.config
         family = family_for(config)
         model.requires_grad_(False).eval()
@@ -47,17 +59,17 @@ class DecoderStack:
         if next(model.parameters()).dtype == torch.float64:
             take_experts_one_by_one(model)
         self.model = model
+        self.agreement = agreement
         decoder = model.get_submodule(family.decoder)
         self.embedding = cast(nn.Embedding, decoder.get_submodule(family.embedding))
         self._embedding_factor = _option(config, family.embedding_multiplier)
         layers = cast(nn.ModuleList, decoder.get_submodule(family.layers))
-        heads = config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // heads
         attention = layers[0].get_submodule(family.attention)
-        # Where every head brings its own query, key and value, there are as many of each.
-        shared = None if family.qkv_layout == "by_head" else getattr(config, "num_key_value_heads", None)
-        kv_heads = shared or heads
-        self.shape = AttentionShape(heads, kv_heads, width, float(cast(float, attention.scaling)))
+        self.shape = AttentionShape(
+            *(heads or family.heads(config)),
+            family.head_width(config),
+            float(cast(float, attention.scaling)),
+        )
         self._tables = RotaryTables(
             decoder.get_submodule(family.rotary),
             family.rotary_pairs,
@@ -79,9 +91,13 @@ class DecoderStack:
         self._partial_heads: WeakValueDictionary[tuple[int, ...], PartialHead] = WeakValueDictionary()
         if self.device.type == "cpu":
             place_in_huge_pages(self._holders())
-        self.native: NativeDecoder | GraphedDecoder | None = native_decoder(
-            [block.native() for block in self.blocks]
-        ) or graphed_decoder(self.blocks, self.shape.scale, self.device)
+        layers_in_code = [block.native() for block in self.blocks]
+        self.native: NativeDecoder | GraphedDecoder | None
+        if agreement.size == 1:
+            graphed = graphed_decoder(self.blocks, self.shape.scale, self.device)
+            self.native = native_decoder(layers_in_code) or graphed
+        else:
+            self.native = native_decoder(layers_in_code, agreement.sum)
 
     def _holders(self) -> Iterator[nn.Module]:
         """Every module that holds weights: the model's own, and the fused ones, of which they hold views."""
@@ -118,7 +134,7 @@ class DecoderStack:
 
     @property
     def sublayer_bytes(self) -> tuple[int, ...]:
-        """Bytes of weights a token reads in each of the 2L sub-layers, in running order."""
+        """Bytes of weights a token reads in each of the 2L sub-layers, in running order, on all ranks."""
         return tuple(size for block in self.blocks for size in (block.attention_bytes, block.mlp_bytes))
 
     def embed(self, tokens: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lsbench.engine.agreement import Decision
 from lsbench.engine.cache import APPROXIMATE, EXACT, MASKED, PENDING
 from lsbench.engine.plan import check_plan
 from lsbench.engine.policy import ExitView, heads_of
@@ -343,8 +344,14 @@ class Step:
             self._stop_exactness(part.lane, int(part.rows[place]), 2 * layer, entering[int(place)])
 
     def _tell(self, index: int, party: Party, before: Tensor) -> None:
-        """Observers hear what positions of their own session did, older ones that ride along included."""
-        for part, (entering, leaving) in party.split(before, self._moving):
+        """Observers hear what positions of their own session did, older ones that ride along included.
+
+        Of several ranks all hear of rank 0's: what is learnt from it decides.
+        """
+        after = self._moving
+        if self.stack.agreement.size > 1:
+            before, after = self.stack.agreement.tensor(torch.stack([before, after]))
+        for part, (entering, leaving) in party.split(before, after):
             if part.lane.observer is not None:
                 part.lane.observer(index, part.positions, entering, leaving)
 
@@ -362,21 +369,35 @@ class Step:
             return
         rows = [lane.rows.start for lane in looking]
         hidden = self.hidden
+        agreement = self.stack.agreement
+        if agreement.size > 1:
+            hidden, entering = agreement.tensor(torch.stack([hidden[rows], entering[rows]]))
+            places = range(len(rows))
+        else:
+            places = rows
         heads = heads_of(
             self.stack.head,
             hidden if len(hidden) == len(rows) else hidden[rows],
             [lane.head for lane in looking],
         )
-        for lane, row, head in zip(looking, rows, heads, strict=True):
+        views = [
+            ExitView(hidden[place], entering[place], head, lane.head)
+            for lane, place, head in zip(looking, places, heads, strict=True)
+        ]
+        decided: list[Decision] = []
+        for lane, view in zip(looking, views, strict=True):
             assert lane.policy is not None  # only a policy has layers to check
-            view = ExitView(hidden[row], entering[row], head, lane.head)
             lane.tally.checks += 1
             revised = lane.policy.replan(layer, view)
             if revised is not None:
                 check_plan(revised, self.stack.num_layers)
+            decided.append((revised, lane.policy.should_exit(layer, view)))
+        decisions = agreement.decisions(decided, [view.has_looked for view in views])
+        for lane, row, view, (revised, exits) in zip(looking, rows, views, decisions, strict=True):
+            if revised is not None:
                 self._events = None
                 lane.runs, lane.kv_fill = (*lane.runs[:index], *revised.run[index:]), revised.kv_fill
-            if lane.policy.should_exit(layer, view):
+            if exits:
                 lane.runs = (*lane.runs[:index], *(False,) * (len(lane.runs) - index))
                 self._events = None
                 self.views[row] = view

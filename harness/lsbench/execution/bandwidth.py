@@ -119,10 +119,21 @@ def _buffer(count: int, device: torch.device) -> Tensor:
 
 
 def bandwidth_behind(stack: DecoderStack) -> Bandwidth | None:
-    """What bounds a model's steps; None for one so small that caches hold it."""
-    if step_bytes(stack) <= last_level_cache_bytes(stack.device):
+    """What bounds a model's steps; None for one so small that caches hold it.
+
+    Ranks that share the model read at the same time: what they reach together counts.
+    """
+    agreement = stack.agreement
+    if agreement.flag(step_bytes(stack) <= last_level_cache_bytes(stack.device)):
         return None
-    return measure_bandwidth(stack.device)
+    measured = measure_bandwidth(stack.device)
+    if agreement.size == 1:
+        return measured
+    together = agreement.total(0 if measured is None else int(measured.bytes_per_second))
+    threads = agreement.total(0 if measured is None else measured.threads or 0)
+    if measured is None or not together:
+        return None
+    return measured.model_copy(update={"bytes_per_second": float(together), "threads": threads or None})
 
 
 def step_bytes(stack: DecoderStack) -> int:

@@ -57,7 +57,13 @@ def measure_costs(
             extras = _extras(session, sampling or Sampling())
             parts |= {(width, name): run for name, run in extras.items()}
     length = session.lengths[0]
-    seconds = shortest(parts, Clock(stack.device), _BUDGET_S * len(widths), lambda: session.truncate(length))
+    seconds = shortest(
+        parts,
+        Clock(stack.device),
+        _BUDGET_S * len(widths),
+        lambda: session.truncate(length),
+        stack.agreement.flag,
+    )
     return tuple(
         _cost({name: seconds[at, name] for at, name in parts if at == width}, width, session)
         for width in widths

@@ -79,6 +79,7 @@ class Followed:
         self, stack: DecoderStack, tokenizer: PreTrainedTokenizerBase, request: GenerateRequest, clock: Clock
     ) -> None:
         self._vocabulary_size = stack.vocabulary_size
+        self._agreement = stack.agreement
         self._clock = clock
         self._rule = StopRule(request, tokenizer, stack.context_length)
         self._depths: list[float] | None = []
@@ -138,6 +139,7 @@ class Followed:
         if self._reason is None:
             count = len(self._rule.token_ids)
             raise BrokenStrategy(f"ended after {count} token{'s' * (count != 1)} with no stop condition met")
+        self._agreement.same("an output", self._rule.token_ids)
         drafts = self._drafted is not None
         return Generation(
             token_ids=tuple(self._rule.token_ids),
@@ -152,11 +154,15 @@ class Followed:
             draft_layers=self._draft_layers,
             verify_layers=self._verify_layers,
             draft_heads=self._draft_heads,
-            peak_bytes=self._memory.read(),
+            peak_bytes=self._on_all_ranks(self._memory.read()),
             # A loop of its own keeps its own cache, and counts nothing.
             **_counts(session.tally if session.lengths[0] else None),
-            kv_bytes=session.cache.num_bytes if session.lengths[0] else None,
+            kv_bytes=self._on_all_ranks(session.cache.num_bytes if session.lengths[0] else None),
         )
+
+    def _on_all_ranks(self, size: int | None) -> int | None:
+        """The sum over the ranks that share the model; None where it is not known."""
+        return self._agreement.total(size or 0) or None
 
 
 def capacity_for(request: GenerateRequest) -> int:

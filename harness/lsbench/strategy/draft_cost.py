@@ -26,13 +26,17 @@ class CycleCost(Protocol):
 
 
 def cycle_cost(stack: DecoderStack, in_seconds: bool) -> CycleCost:
-    """Seconds by the engine's clock, or layers by the bytes of weights read: the same at every run."""
-    return _Seconds(Clock(stack.device)) if in_seconds else _Layers(stack)
+    """Seconds by the engine's clock, or layers by the bytes of weights read: the same at every run.
+
+    Of several ranks that share the model, seconds are rank 0's: they decide.
+    """
+    return _Seconds(stack) if in_seconds else _Layers(stack)
 
 
 class _Seconds:
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, stack: DecoderStack) -> None:
+        self._clock = Clock(stack.device)
+        self._agreement = stack.agreement
         self._last = 0.0
 
     def begin(self) -> None:
@@ -47,7 +51,7 @@ class _Seconds:
     def _lap(self) -> float:
         now = self._clock.now_s()
         passed, self._last = now - self._last, now
-        return passed
+        return self._agreement.number(passed)
 
 
 class _Layers:

@@ -96,8 +96,10 @@ class PolicyDraft(Draft):
             # With a part of the head it is not the full model's choice, however deep it came from.
             is_full = self.head is None and session.exact_lengths[0] == session.lengths[0]
             yield Drafted(token, distribution, float(result.layers_run[0, -1]), is_full, share)
-            if self._stop_below and _probability(logits, token) < self._stop_below:
-                return
+            if self._stop_below:
+                unlikely = _probability(logits, token) < self._stop_below
+                if session.stack.agreement.flag(unlikely):
+                    return
 
 
 def speculate(
@@ -123,7 +125,7 @@ def speculate(
     """
     if request.max_new_tokens < 1:
         return
-    sampler = Sampler(request.sampling, request.seed)
+    sampler = Sampler(request.sampling, request.seed, session.stack.agreement)
     full = float(session.num_layers)
     logits = session.prefill(_ids(session, request.prompt_tokens), draft.needs_prompt_perplexity)
     last = sampler.choose(logits[0])
@@ -220,6 +222,8 @@ def _verify(
     layers = session.num_layers * len(tokens[known:]) - session.resumable_layers(first)
     logits = session.verify(_ids(session, tokens[known:]), observer, first).logits[0]
     taken, following = settle(drafted[known:], logits, sampler)
+    if not sampler.sampling.greedy:
+        taken, following = session.stack.agreement.whole_numbers((taken, following))
     session.truncate(start + 1 + known + taken)
     return _Verdict(known + taken, following, logits, layers)
 

@@ -29,7 +29,7 @@ def decode(session: Session, request: GenerateRequest, policy: DepthPolicy) -> I
     """
     if request.max_new_tokens < 1:
         return
-    sampler = Sampler(request.sampling, request.seed)
+    sampler = Sampler(request.sampling, request.seed, session.stack.agreement)
     logits = session.prefill(_ids(session, request.prompt_tokens), policy.needs_prompt_perplexity)
     token = sampler.choose(logits[0])
     yield Emitted((token,), (float(session.num_layers),))

@@ -64,7 +64,7 @@ def predicted_tokens(stack: DecoderStack, prompts: Sequence[Sequence[int]]) -> P
         logits = Session(stack, capacity=len(prompt)).forward(tokens, plan).logits[0]
         mass[place] = torch.softmax(logits.float(), dim=-1).sum(dim=0, dtype=torch.float64)
         choices.append(logits.argmax(dim=-1))
-    return PredictedTokens(mass, tuple(choices))
+    return PredictedTokens(stack.agreement.tensor(mass), tuple(choices))
 
 
 def _falling(mass: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Preparation:
         """[2L] block influence of each sub-layer on the calibration prompts, measured once for all."""
         from lsbench.engine import block_influence
 
-        return block_influence(self.stack, self.calibration_prompts)
+        return self.stack.agreement.array(block_influence(self.stack, self.calibration_prompts))
 
     @cached_property
     def predicted_tokens(self) -> PredictedTokens:

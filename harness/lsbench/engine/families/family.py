@@ -94,6 +94,16 @@ class Family:
         """Whether attention and MLP both read what enters the layer, in a model of this configuration."""
         return bool(getattr(config, self.parallel)) if isinstance(self.parallel, str) else self.parallel
 
+    def heads(self, config: Any) -> tuple[int, int]:
+        """Query heads, and the key-value heads that they share, of a model of this configuration."""
+        # Where every head brings its own query, key and value, there are as many of each.
+        shared = None if self.qkv_layout == "by_head" else getattr(config, "num_key_value_heads", None)
+        return config.num_attention_heads, shared or config.num_attention_heads
+
+    def head_width(self, config: Any) -> int:
+        """Components of a head."""
+        return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
     def windows(self, config: Any) -> list[int | None]:
         """For each layer, how many positions a token sees, its own included; None is all of them."""
         layers, width = range(config.num_hidden_layers), getattr(config, "sliding_window", None)

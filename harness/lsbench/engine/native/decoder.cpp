@@ -128,13 +128,14 @@ struct Decoder : torch::CustomClassHolder {
 
   // Each layer brings 8 weights (attention norm, qkv, output, MLP norm, gate and up, down, query norm, key norm; the
   // last two may be missing), 4 biases (qkv, output, gate and up, down; any may be missing), 4 scales (of the same, for
-  // int8), 3 norm epsilons (attention, MLP, heads), 4 sizes (heads, key-value heads, head width, window or 0), 2 factors
-  // (of the scores, of what is added), and whether it has rotary positions.
+  // int8), 3 norm epsilons (attention, MLP, heads), 4 sizes (heads, key-value heads, head width, window or 0), 2
+  // factors (of the scores, of what is added), and 2 choices (whether what it adds to is in what comes out, and whether
+  // it has rotary positions).
   Decoder(const std::vector<std::vector<std::optional<Tensor>>>& weights,
           const std::vector<std::vector<std::optional<Tensor>>>& biases,
           const std::vector<std::vector<std::optional<Tensor>>>& scales, const std::vector<std::vector<double>>& epsilons,
           const std::vector<std::vector<int64_t>>& sizes, const std::vector<std::vector<double>>& factors,
-          const std::vector<int64_t>& turns) {
+          const std::vector<std::vector<int64_t>>& choices) {
     const auto dtype = weights.at(0).at(1)->scalar_type();
     const auto make = [&](auto weight) {
       using Weight = decltype(weight);
@@ -149,7 +150,7 @@ struct Decoder : torch::CustomClassHolder {
         made->layers.push_back(Layer<Weight>{
             norm(0, 0), norm(3, 1), head_norm(6), head_norm(7), linear(1, 0), linear(2, 1), linear(4, 2), linear(5, 3),
             sizes[i].at(0), sizes[i].at(1), sizes[i].at(2), sizes[i].at(3),
-            float(factors[i].at(0)), float(factors[i].at(1)), turns[i] != 0});
+            float(factors[i].at(0)), float(factors[i].at(1)), choices[i].at(0) != 0, choices[i].at(1) != 0});
       }
       runner = std::move(made);
     };
@@ -184,7 +185,7 @@ TORCH_LIBRARY(lsbench, m) {
                        const std::vector<std::vector<std::optional<Tensor>>>&,
                        const std::vector<std::vector<std::optional<Tensor>>>&, const std::vector<std::vector<double>>&,
                        const std::vector<std::vector<int64_t>>&, const std::vector<std::vector<double>>&,
-                       const std::vector<int64_t>&>())
+                       const std::vector<std::vector<int64_t>>&>())
       .def("run", &Decoder::run)
       .def("fill", &Decoder::fill);
 }

@@ -7,7 +7,7 @@ layers run operator by operator, with compiled products.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ class NativeLayer:
         window: positions a row sees, its own included; None for all.
         scale: factor of the attention logits.
         residual: factor of what a sub-layer adds.
+        carries: whether what it adds to is in what comes out; of several ranks that sum up, it is on one.
         turns: whether it has rotary positions.
     """
 
@@ -62,6 +63,7 @@ class NativeLayer:
     window: int | None
     scale: float
     residual: float
+    carries: bool
     turns: bool
 
 
@@ -86,7 +88,7 @@ class NativeDecoder:
             [list(each.epsilons) for each in layers],
             [[each.heads, each.kv_heads, each.head_width, each.window or 0] for each in layers],
             [[each.scale, each.residual] for each in layers],
-            [int(each.turns) for each in layers],
+            [[int(each.carries), int(each.turns)] for each in layers],
         )
 
     def run(
@@ -138,14 +140,57 @@ class NativeDecoder:
         self._decoder.fill(hidden, first, places, rotary[0][:, 0], rotary[1][:, 0], list(keys), list(values))
 
 
-def native_decoder(layers: Sequence[NativeLayer | None]) -> NativeDecoder | None:
-    """A decoder for a model whose layers are all standard; None where there is none, or it cannot serve."""
+class SummingDecoder(NativeDecoder):
+    """Of one rank among several that hold a part of every layer: each sub-layer ends with a sum.
+
+    Args:
+        layers, rows: as ``NativeDecoder`` has them.
+        sum: over ranks, in place.
+    """
+
+    def __init__(self, layers: Sequence[NativeLayer], rows: int, sum: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(layers, rows)
+        self._sum = sum
+
+    def run(
+        self,
+        hidden: Tensor,
+        begin: int,
+        end: int,
+        places: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        keys: Sequence[Tensor],
+        values: Sequence[Tensor],
+    ) -> Tensor:
+        """As ``NativeDecoder.run``, one sub-layer after the other."""
+        attentions = (end + 1) // 2 - (begin + 1) // 2
+        caches, first = len(keys) // attentions if attentions else 0, 0
+        for index in range(begin, end):
+            mine = slice(first, first + (0 if index % 2 else caches))
+            hidden = self._sum(
+                super().run(hidden, index, index + 1, places, rotary, keys[mine], values[mine])
+            )
+            first = mine.stop
+        return hidden
+
+
+def native_decoder(
+    layers: Sequence[NativeLayer | None], sum: Callable[[Tensor], Tensor] | None = None
+) -> NativeDecoder | None:
+    """A decoder for a model whose layers are all standard; None where there is none, or it cannot serve.
+
+    Args:
+        layers: of the model; None for those that are not standard.
+        sum: over ranks that hold a part of every layer each, in place; None for a model held whole.
+    """
     standard = [each for each in layers if each is not None]
     weights = [product.weight for each in standard for product in _products(each)]
     if len(standard) < len(layers) or len({(weight.dtype, weight.device) for weight in weights}) != 1:
         return None
     rows = most_rows(weights[0].dtype, weights[0].device)
-    return NativeDecoder(standard, rows) if rows else None
+    if not rows:
+        return None
+    return NativeDecoder(standard, rows) if sum is None else SummingDecoder(standard, rows, sum)
 
 
 def _products(layer: NativeLayer) -> tuple[Product, ...]:

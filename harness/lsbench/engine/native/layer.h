@@ -119,6 +119,7 @@ struct Layer {
   Linear<Weight> qkv, output, gate_up, down;
   int64_t heads, kv_heads, width, window;  // window: positions that a row sees; 0 for all
   float scale, residual;                   // of the scores; of what is added
+  bool carries;                            // whether what it is added to is in what comes out
   bool turns;                              // whether it has rotary positions
 
   void attention(Number* hidden, const Rows<Number>& rows, Caches<Number> caches) const {
@@ -221,14 +222,14 @@ struct Layer {
     return a;
   }
 
-  // hidden += residual * (linear of rows)
+  // hidden += residual * (linear of rows), or hidden = that where it is not carried
   void add(const Linear<Weight>& linear, const float* rows, int64_t count, Number* hidden,
            std::vector<Input<Weight>>& arranged) const {
     const int64_t out = linear.weight.out;
     multiply(linear.weight, as_wanted(rows, count, linear.weight.in, arranged), count,
              [&](int64_t r, int64_t o, float value) {
                Number& to = hidden[r * out + o];
-               to = Number(float(to) + residual * linear.finished(o, value));
+               to = Number((carries ? float(to) : 0.0f) + residual * linear.finished(o, value));
              });
   }
 
