@@ -20,6 +20,7 @@ from lsbench.engine.families import Family, context_length, family_for
 from lsbench.engine.graphs import GraphedDecoder, graphed_decoder
 from lsbench.engine.huge_pages import place_in_huge_pages
 from lsbench.engine.linear import Linear, stand_in
+from lsbench.engine.mapped_files import letting_go
 from lsbench.engine.mlp import take_experts_one_by_one
 from lsbench.engine.native import NativeDecoder, native_decoder
 from lsbench.engine.partial_head import PartialHead
@@ -79,12 +80,13 @@ class DecoderStack:
         )
         cap = _option(config, family.attention_cap)
         attending = attend if cap is None else capped_attend(cap)
-        self.blocks = [
+        made = (
             Block(layer, family, config, self.shape, rotates, attending, window)
             for layer, rotates, window in zip(
                 layers, self._rotations(family, layers), family.windows(config), strict=True
             )
-        ]
+        )
+        self.blocks = list(letting_go(made))
         self.final_norm = norm_of(decoder.get_submodule(family.final_norm))
         self.head_product = cast(Linear, model.get_submodule(family.head))
         self._finish_logits = _logit_scaling(family, config)
