@@ -18,7 +18,7 @@ from lsbench.engine.attention import Attend, AttentionShape, attend
 from lsbench.engine.families import Family
 from lsbench.engine.linear import fuse, linear_in
 from lsbench.engine.mlp import GatedMLP, mlp_of
-from lsbench.engine.native import NativeLayer
+from lsbench.engine.native import NativeLayer, compiled_for, prepare
 from lsbench.engine.rotary import Rotation, rotate, unturned
 
 Norm = Callable[[Tensor], Tensor]
@@ -27,6 +27,7 @@ _OF_ONE_TEMPLATE = (
     *("Llama", "Mistral", "Ministral", "Mixtral", "Qwen2", "Qwen2Moe", "Qwen3", "Qwen3Moe"),
     *("Phi3", "Olmoe", "SmolLM3", "Granite", "GraniteMoe", "Glm", "Glm4", "SeedOss"),
 )
+_FEW_ROWS = 16
 _PLAIN_RMS_NORMS = frozenset(f"{model}RMSNorm" for model in _OF_ONE_TEMPLATE)
 """Classes that transformers writes out as it does Llama's."""
 
@@ -198,6 +199,9 @@ class Block:
 class RmsNorm:
     """The norm that transformers writes out as Llama's, as one fused operator: [..., D] to [..., D].
 
+    A few rows go through the compiled one, where there is any: torch's is made of several operators, which on a
+    CPU take longer for a row than a layer's norms and rotations together.
+
     Args:
         module: holds the weight [D], which may be moved.
         epsilon: added to the mean square.
@@ -208,7 +212,10 @@ class RmsNorm:
 
     def __init__(self, module: nn.Module, epsilon: float) -> None:
         self._module, self.epsilon = module, epsilon
-        self._width = tuple(self.weight.shape)
+        weight = self.weight
+        self._width, self._dtype = tuple(weight.shape), weight.dtype
+        compiled = compiled_for(weight.dtype, weight.device) and prepare().available
+        self._most = _FEW_ROWS * weight.numel() if compiled else 0
 
     @property
     def weight(self) -> Tensor:
@@ -217,7 +224,11 @@ class RmsNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normed over the last dimension."""
-        return functional.rms_norm(x, self._width, self.weight, self.epsilon)
+        weight = self.weight
+        # The weights may stand in a better precision for a while.
+        if 0 < x.numel() <= self._most and x.dtype == weight.dtype == self._dtype:
+            return torch.ops.lsbench.rms_norm.default(x, weight, self.epsilon)
+        return functional.rms_norm(x, self._width, weight, self.epsilon)
 
 
 def norm_of(module: nn.Module) -> Norm:

@@ -6,7 +6,7 @@ beside this file read them as fast as memory gives them. They are built once, by
 built, and in other precisions or on other devices, torch's product does the work, and ``service`` says why.
 """
 
-from lsbench.engine.native.crossover import most_rows
+from lsbench.engine.native.crossover import compiled_for, most_rows
 from lsbench.engine.native.decoder import NativeDecoder, NativeLayer, Product, native_decoder
 from lsbench.engine.native.dequantized import dequantized_product
 from lsbench.engine.native.library import NativeStatus, prepare
@@ -17,6 +17,7 @@ __all__ = [
     "NativeLayer",
     "NativeStatus",
     "Product",
+    "compiled_for",
     "dequantized_product",
     "most_rows",
     "native_decoder",

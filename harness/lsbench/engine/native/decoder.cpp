@@ -1,5 +1,5 @@
-// What torch sees: the operators `lsbench::product` and `lsbench::product_int8`, and the class `lsbench.Decoder` that
-// runs sub-layers.
+// What torch sees: the operators `lsbench::product`, `lsbench::product_int8` and `lsbench::rms_norm`, and the class
+// `lsbench.Decoder` that runs sub-layers.
 #include <ATen/ATen.h>
 #include <torch/custom_class.h>
 #include <torch/library.h>
@@ -72,6 +72,34 @@ Tensor product_int8(const Tensor& x, const Tensor& weight, const Tensor& scale, 
               "product_int8: float32 with a float32 scale, got ", x.scalar_type(), " and ", scale.scalar_type());
   Tensor out = empty_like_outcome(x, weight);
   product_of<int8_t>(x.contiguous(), in_rows(weight), scale, bias, out);
+  return out;
+}
+
+template <class Number>
+void norm_of(const Tensor& x, const Tensor& weight, float epsilon, Tensor& out) {
+  const int64_t width = x.size(-1), count = x.numel() / std::max<int64_t>(1, width);
+  const RmsNorm norm{floats(weight), epsilon};
+  std::vector<float> row(width);
+  const Number* const from = x.data_ptr<Number>();
+  Number* const to = out.data_ptr<Number>();
+  for (int64_t r = 0; r < count; r++) {
+    norm(from + r * width, row.data());
+    for (int64_t i = 0; i < width; i++) to[r * width + i] = Number(row[i]);
+  }
+}
+
+// x [..., D] over its root mean square, times weight [D]; a few rows, all of one dtype.
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
+  TORCH_CHECK(x.dim() >= 1 && weight.dim() == 1 && x.size(-1) == weight.size(0), "rms_norm: [..., D] and [D], got ",
+              x.sizes(), " and ", weight.sizes());
+  TORCH_CHECK(x.scalar_type() == weight.scalar_type(), "rms_norm: ", x.scalar_type(), " with ", weight.scalar_type());
+  Tensor out = at::empty(x.sizes(), x.options());
+  if (x.scalar_type() == at::kFloat)
+    norm_of<float>(x.contiguous(), weight, float(epsilon), out);
+  else if (x.scalar_type() == at::kBFloat16)
+    norm_of<BFloat16>(x.contiguous(), weight, float(epsilon), out);
+  else
+    TORCH_CHECK(false, "rms_norm: float32 or bfloat16, got ", x.scalar_type());
   return out;
 }
 
@@ -180,6 +208,7 @@ struct Decoder : torch::CustomClassHolder {
 TORCH_LIBRARY(lsbench, m) {
   m.def("product(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
   m.def("product_int8(Tensor x, Tensor weight, Tensor scale, Tensor? bias) -> Tensor");
+  m.def("rms_norm(Tensor x, Tensor weight, float epsilon) -> Tensor");
   m.class_<Decoder>("Decoder")
       .def(torch::init<const std::vector<std::vector<std::optional<Tensor>>>&,
                        const std::vector<std::vector<std::optional<Tensor>>>&,
@@ -193,6 +222,7 @@ TORCH_LIBRARY(lsbench, m) {
 TORCH_LIBRARY_IMPL(lsbench, CPU, m) {
   m.impl("product", &product);
   m.impl("product_int8", &product_int8);
+  m.impl("rms_norm", &rms_norm);
 }
 
 }  // namespace lsbench

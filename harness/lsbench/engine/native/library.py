@@ -285,6 +285,11 @@ def _describe_to_torch() -> None:
     def meta_int8(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
+    def torchs_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        return torch.nn.functional.rms_norm(x, weight.shape, weight, epsilon)
+
+    torch.library.register_fake("lsbench::rms_norm", lambda x, weight, epsilon: torch.empty_like(x))
+    torch.library.impl("lsbench::rms_norm", "CUDA")(torchs_norm)
     torch.library.register_fake("lsbench::product", meta)
     torch.library.impl("lsbench::product", "CUDA")(plain)
     torch.library.register_fake("lsbench::product_int8", meta_int8)
