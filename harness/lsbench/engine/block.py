@@ -199,8 +199,8 @@ class Block:
 class RmsNorm:
     """The norm that transformers writes out as Llama's, as one fused operator: [..., D] to [..., D].
 
-    A few rows go through the compiled one, where there is any: torch's is made of several operators, which on a
-    CPU take longer for a row than a layer's norms and rotations together.
+    A few rows go through the compiled one, where there is any: torch's is made of several operators, which on
+    a CPU take longer for a row than a layer's norms and rotations together.
 
     Args:
         module: holds the weight [D], which may be moved.
