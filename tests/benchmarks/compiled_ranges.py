@@ -2,7 +2,7 @@
 
 The same weights twice: once under torch's own products as a sequence of operators on tensors that keep their
 shapes (`engine/static_step.py`, what CUDA graphs replay), compiled by inductor, and once under the compiled
-sub-layers. Both take the same positions in turns. Prints what compiling took, how often it compiled, and ratios.
+sub-layers. Both take the same positions in turns. Prints what compiling took, how often, and ratios.
 
     python tests/benchmarks/compiled_ranges.py --dtype bfloat16
 """
@@ -63,7 +63,7 @@ def _compare(native: DecoderStack, plain: DecoderStack, held: int) -> None:
     ours = lambda: run(hidden, 0, last, places, rotary, keys, values)  # noqa: E731
     difference = (made - ours()).abs().max().item() / made.abs().max().item()
     graphs = counters["stats"]["unique_graphs"]
-    print(f"compiling took {took:.0f} s, {graphs} graph(s); outcomes differ by {difference:.1e} of the largest")
+    print(f"compiling took {took:.0f} s, {graphs} graph(s); they differ by {difference:.1e} of the largest")
     seconds = shortest(
         {"eager": lambda: step(hidden, positions, *rotary), "compiled": compiled, "ours": ours},
         Clock(plain.device),
