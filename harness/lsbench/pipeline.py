@@ -6,7 +6,6 @@ spec -> requests -> plan -> worker (engine, strategy) -> records -> store -> sco
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +16,6 @@ from lsbench.errors import (
     EXIT_SAMPLES_FAILED,
     BadInput,
     Interrupted,
-    LsbenchError,
     unknown,
 )
 from lsbench.metrics import Metrics, Status
@@ -29,7 +27,9 @@ if TYPE_CHECKING:
 
     from lsbench.evaluation.requests import RequestSet
     from lsbench.evaluation.sandbox import Sandbox
-    from lsbench.execution.worker import Contender, Worker
+    from lsbench.execution.backend import Backend
+    from lsbench.execution.setup import Setup
+    from lsbench.execution.worker import Contender
     from lsbench.records import Products, SampleRecord
     from lsbench.store.run_folder import RunFolder
 
@@ -114,8 +114,7 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
     from lsbench.execution.worker import Contender
     from lsbench.strategy.registry import resolve
 
-    if place(spec).backend != "local":
-        raise BadInput("--tensor-parallel and --replicas: this version runs one process; leave both at 1")
+    place(spec)
     graphs_wanted()  # reads the environment variables of both kinds of products
     if not spec.strategies:
         raise BadInput("No strategy given; add --strategy NAME (`lsbench ls strategies` lists them)")
@@ -147,14 +146,20 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     from lsbench.catalog import resolve_model
     from lsbench.engine.loading import load_tokenizer, model_facts, resolve_device, resolve_dtype
     from lsbench.evaluation.requests import build_requests
-    from lsbench.execution.machine import devices, use_threads
+    from lsbench.execution import leftovers
+    from lsbench.execution.backend import backend_for
+    from lsbench.execution.machine import devices, model_bytes, use_threads
     from lsbench.execution.remarks import about_products, about_turns, about_weights
+    from lsbench.execution.setup import Setup
+    from lsbench.execution.shards import check_shardable
     from lsbench.store.manifest import ModelFacts
     from lsbench.store.naming import ensure_writable
     from lsbench.store.resume import check_resumable
     from lsbench.store.run_folder import RunFolder
 
     contenders = check(spec)
+    backend = backend_for(spec, view)
+    leftovers.clean(view.note)
     if resume is None:
         ensure_writable(Path(spec.output))
     else:
@@ -164,6 +169,8 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     dtype = resolve_dtype(spec.dtype, device)
 
     def check_against(model: Path) -> None:
+        if spec.tensor_parallel > 1:
+            check_shardable(model, spec.tensor_parallel)
         configured = model_facts(model)
         for contender in contenders:
             contender.strategy.check(configured.num_layers)
@@ -181,52 +188,46 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     model = ModelFacts(
         id=source.id, path=str(source.path), sha256=source.sha256, num_layers=facts.num_layers, dtype=dtype
     )
-    threads = use_threads(spec.threads)
-    products = _products(dtype, device, view)
-    folder = resume or RunFolder.create(
-        spec.output, spec, gpus=devices(device), threads=threads, products=products
-    )
-    with folder:
-        segment = folder.resume(products) if resume is not None else 0
-        folder.update_manifest(
-            model=model,
-            lossless={contender.label: contender.strategy.lossless for contender in contenders},
-            data_sha256=data,
-            sandbox=sandbox.mechanism if sandbox else None,
+    with backend:
+        placement = backend.connect(device, model_bytes(source.path, dtype))
+        threads = use_threads(placement.threads_per_rank)
+        products = _products(dtype, device, view)
+        folder = resume or RunFolder.create(
+            spec.output, spec, gpus=devices(device), threads=threads, products=products
         )
-        warning = sandbox.warning if sandbox is not None else None
-        folder.add_notes(
-            *requests.notes,
-            *([warning] if warning else []),
-            *about_turns(contenders, spec.batch_size),
-            *about_weights(dtype, facts.has_experts),
-            *about_products(products, device, dtype),
-        )
-        for text in folder.manifest.notes:
-            view.note(text)
-        try:
-            view.stage(f"Loading {model.id} in {dtype}")
-            worker = _worker(source.path, dtype, device, tokenizer, contenders, segment, spec.batch_size)
-            view.stage("Calibrating strategies")
-            worker.prepare()
-            view.stage("Warming up")
-            worker.warm_up(requests.generations[: spec.warmup * spec.batch_size])
-            typical = requests.typical
-            if typical is not None and not folder.manifest.costs:
-                view.stage("Measuring what a layer costs")
-                folder.update_manifest(costs=worker.costs(typical), bandwidth=worker.bandwidth())
-            _execute(spec, folder, worker, requests, contenders, view)
-            folder.add_notes(*worker.remarks())
-            return conclude(folder, tokenizer, sandbox, view)
-        except KeyboardInterrupt as error:
-            folder.update_manifest(status="interrupted")
-            raise Interrupted(
-                "interrupted; every finished request is kept. "
-                f"Go on with: lsbench run --resume {folder.reference}"
-            ) from error
-        except LsbenchError:
-            folder.discard_if_empty()
-            raise
+        with folder:
+            segment = folder.resume(products) if resume is not None else 0
+            folder.update_manifest(
+                model=model,
+                lossless={contender.label: contender.strategy.lossless for contender in contenders},
+                data_sha256=data,
+                sandbox=sandbox.mechanism if sandbox else None,
+            )
+            warning = sandbox.warning if sandbox is not None else None
+            folder.add_notes(
+                *requests.notes,
+                *([warning] if warning else []),
+                *about_turns(contenders, spec.batch_size),
+                *about_weights(dtype, facts.has_experts),
+                *about_products(products, device, dtype),
+            )
+            for text in folder.manifest.notes:
+                view.note(text)
+            choices = [contender.choice for contender in contenders]
+            setup = Setup.of(spec, choices, model, device, placement.threads_per_rank, segment)
+            try:
+                view.stage(f"Loading {model.id} in {dtype}")
+                _execute(spec, folder, backend, setup, requests, view)
+                return conclude(folder, tokenizer, sandbox, view)
+            except KeyboardInterrupt as error:
+                folder.update_manifest(status="interrupted")
+                raise Interrupted(
+                    "interrupted; every finished request is kept. "
+                    f"Go on with: lsbench run --resume {folder.reference}"
+                ) from error
+            except BadInput:
+                folder.discard_if_empty()
+                raise
 
 
 def conclude(
@@ -340,63 +341,39 @@ def _baseline(name: str) -> Contender:
 
 
 def _execute(
-    spec: RunSpec,
-    folder: RunFolder,
-    worker: Worker,
-    requests: RequestSet,
-    contenders: Sequence[Contender],
-    view: View,
+    spec: RunSpec, folder: RunFolder, backend: Backend, setup: Setup, requests: RequestSet, view: View
 ) -> None:
-    """Run what is not finished, and keep each record as it comes."""
+    """Run what is not finished, and keep each record as it comes; in the end nothing of the model is left."""
     from lsbench.measurement.depth import mean_layers
-    from lsbench.measurement.pairing import Pair, comparable_in_time, pair_up
-    from lsbench.measurement.timing import speedup_so_far, tokens_per_second
+    from lsbench.measurement.so_far import SpeedSoFar
+    from lsbench.measurement.timing import tokens_per_second
 
-    records = folder.records()
-    finished, attempts = folder.finished(), folder.attempts()
-    for record in records:
-        worker.remember(record)
-    view.start(len(requests.requests) * len(contenders), sum(key.kind not in UNTIMED for key in finished))
-    pairs: dict[str, list[Pair]] = {
-        contender.label: list(comparable_in_time(pair_up(records, spec.baseline, contender.label)).pairs)
-        for contender in contenders[1:]
-    }
-    for turn in worker.turns(requests.requests):
-        fresh: list[SampleRecord] = []
-        for record in worker.run(turn, finished, attempts):
-            folder.append(record)
-            fresh.append(record)
-            if record.kind in UNTIMED:
-                continue
-            known = pairs.get(record.label, [])
-            view.request_done(
-                record.task,
-                record.doc_id,
-                record.label,
-                tokens_per_second([record]),
-                speedup_so_far(known),
-                mean_layers([record]),
-                record.error is not None,
-            )
-        for label, known in pairs.items():
-            known.extend(comparable_in_time(pair_up(fresh, spec.baseline, label)).pairs)
-
-
-def _worker(
-    path: Path,
-    dtype: str,
-    device: str,
-    tokenizer: PreTrainedTokenizerBase,
-    contenders: Sequence[Contender],
-    segment: int,
-    batch_size: int,
-) -> Worker:
-    from lsbench.engine.loading import load_stack
-    from lsbench.execution.worker import Worker
-
-    return Worker(
-        load_stack(path, dtype, device), tokenizer, contenders[0], contenders[1:], segment, batch_size
-    )
+    backend.start(setup, requests.generations[: spec.warmup * spec.batch_size], folder.path)
+    folder.update_manifest(placements=(*folder.manifest.placements, *backend.facts()))
+    typical = requests.typical
+    if typical is not None and not folder.manifest.costs:
+        view.stage("Measuring what a layer costs")
+        folder.update_manifest(costs=backend.costs(typical), bandwidth=backend.bandwidth())
+    records, finished = folder.records(), folder.finished()
+    total = len(requests.requests) * len(setup.choices)
+    view.start(total, sum(key.kind not in UNTIMED for key in finished))
+    speed = SpeedSoFar(spec.baseline, [choice.label for choice in setup.others], records)
+    for record in backend.run(requests.requests, finished, folder.attempts(), records):
+        folder.append(record)
+        if record.kind in UNTIMED:
+            continue
+        speed.add(record)
+        view.request_done(
+            record.task,
+            record.doc_id,
+            record.label,
+            tokens_per_second([record]),
+            speed.of(record.label),
+            mean_layers([record]),
+            record.error is not None,
+        )
+    folder.add_notes(*backend.remarks())
+    backend.close()
 
 
 def _products(dtype: str, device: str, view: View) -> Products:

@@ -14,6 +14,19 @@ class InterruptibleView(LiveView):
         raise_again()
         super().stage(text)
 
+    def replica(
+        self,
+        index: int,
+        state: str,
+        task: str | None,
+        doc_id: int | None,
+        tokens_per_second: float | None,
+        ranks: int,
+    ) -> None:
+        """As ``LiveView``; raises ``KeyboardInterrupt`` if one was asked for and is still not heard."""
+        super().replica(index, state, task, doc_id, tokens_per_second, ranks)
+        raise_again()
+
     def request_done(
         self,
         task: str,

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from lsbench.engine import Sampler, Session
+from lsbench.engine.agreement import Disagreement
 from lsbench.engine.batch import Batch
 from lsbench.engine.graphs import about_graphs
 from lsbench.errors import BadInput, LsbenchError
@@ -20,10 +21,11 @@ from lsbench.execution.bandwidth import bandwidth_behind
 from lsbench.execution.certificate import Certifier, Look
 from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, RIDING_WIDTHS, measure_costs
 from lsbench.execution.generation import BrokenStrategy, generate
+from lsbench.execution.lines import Kind, key_of, line_of, reason
 from lsbench.execution.recheck import Comparison, compare
 from lsbench.execution.together import generate_together
 from lsbench.execution.turns import Turn, turns
-from lsbench.records import SCHEMA, Bandwidth, RecordKey, SampleRecord, StepCost
+from lsbench.records import Bandwidth, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
 from lsbench.strategy import Preparation, Scored, Strategy
 from lsbench.strategy.calibration import CALIBRATION_TEXTS
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from lsbench.engine.stack import DecoderStack
-
-Kind = Literal["generate", "score", "fidelity", "parity", "certificate"]
 
 _WARMUP_TOKENS = 16
 _MOST_LIKELY = 1e-4
@@ -63,6 +63,7 @@ class Worker:
         others: in the order they were asked for.
         segment: which process of the run this is, counted from 0.
         batch_size: the most generations that decode together.
+        replica: which copy of the model this is, counted from 0.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Worker:
         others: Sequence[Contender],
         segment: int = 0,
         batch_size: int = 1,
+        replica: int = 0,
     ) -> None:
         self._stack = stack
         self._batch_size = batch_size
@@ -80,6 +82,7 @@ class Worker:
         self._baseline = baseline
         self._contenders = (baseline, *others)
         self._segment = segment
+        self._replica = replica
         self._compared = {baseline.label, *(other.label for other in others if other.strategy.lossless)}
         """Whose outputs are compared token by token."""
         self._outputs: dict[RecordKey, tuple[int, ...]] = {}
@@ -94,6 +97,7 @@ class Worker:
 
         Raises:
             BadInput: naming the strategy that cannot.
+            Disagreement: it cannot on some of the ranks that share the model.
         """
         prompts = tuple(tuple(self._tokenizer(text)["input_ids"]) for text in CALIBRATION_TEXTS)
         preparation = Preparation(self._stack, prompts)
@@ -103,7 +107,8 @@ class Worker:
             except LsbenchError:
                 raise
             except Exception as error:
-                raise BadInput(f"Strategy {contender.label} cannot calibrate: {_reason(error)}") from error
+                self._stack.agreement.failed(error)
+                raise BadInput(f"Strategy {contender.label} cannot calibrate: {reason(error)}") from error
 
     def warm_up(self, requests: Sequence[GenerateRequest]) -> None:
         """Run and discard a few tokens of each request under everyone."""
@@ -156,23 +161,26 @@ class Worker:
             a record for each contender and request, then the untimed fidelity of each strategy and, where it
             claims to be lossless, parity of greedy outputs or the look at sampled ones that certifies them.
             A failure is a record with an error.
+
+        Raises:
+            Disagreement: one of the ranks that share the model failed alone, or does something else.
         """
         order = self._contenders if turn.index % 2 == 0 else self._contenders[::-1]
         for contender in order:
-            keys = [_key(contender, request, request.kind) for request in turn.requests]
+            keys = [key_of(contender.label, request, request.kind) for request in turn.requests]
             left = [request for request, key in zip(turn.requests, keys, strict=True) if key not in finished]
-            again = [attempts.get(_key(contender, request, request.kind), 0) + 1 for request in left]
+            again = [attempts.get(key_of(contender.label, request, request.kind), 0) + 1 for request in left]
             for record in self._generations(contender, replace(turn, requests=tuple(left)), again):
                 self.remember(record)
                 yield record
         for request in turn.requests:
             if not isinstance(request, GenerateRequest):
                 continue
-            if _key(self._baseline, request, "generate") not in self._outputs:
+            if key_of(self._baseline.label, request, "generate") not in self._outputs:
                 continue
             for contender in self._contenders[1:]:
                 for kind in self._looks(contender, request):
-                    key = _key(contender, request, kind)
+                    key = key_of(contender.label, request, kind)
                     if key not in finished:
                         record = self._record(contender, request, kind, attempts.get(key, 0) + 1)
                         self.remember(record)
@@ -208,12 +216,12 @@ class Worker:
         generations = [request for request in requests if isinstance(request, GenerateRequest)]
         for place, made in generate_together(self._stack, self._tokenizer, contender.strategy, generations):
             line = self._line(contender, generations[place], "generate", attempts[place])
-            yield line(error=_reason(made)) if isinstance(made, Exception) else line(**vars(made))
+            yield self._failed(line, made) if isinstance(made, Exception) else line(**vars(made))
 
     def _looks(self, contender: Contender, request: GenerateRequest) -> Iterator[Kind]:
         """How a strategy's output is looked at beside the baseline's, which is there."""
         yield "fidelity"
-        if _key(contender, request, "generate") in self._outputs:
+        if key_of(contender.label, request, "generate") in self._outputs:
             yield "parity" if request.sampling.greedy else "certificate"
 
     def _record(
@@ -237,29 +245,20 @@ class Worker:
                 return line(**vars(self._look(contender, request)))
             return line(**vars(generate(self._stack, self._tokenizer, contender.strategy, request, batch)))
         except Exception as error:  # one request's failure is recorded, and the run goes on
-            return line(error=_reason(error))
+            return self._failed(line, error)
 
     def _line(
         self, contender: Contender, request: Request, kind: Kind, attempt: int
     ) -> Callable[..., SampleRecord]:
         """A record of the request, but for what came of it."""
-        return partial(
-            SampleRecord,
-            schema=SCHEMA,
-            strategy=contender.choice.name,
-            options=contender.choice.options,
-            label=contender.label,
-            task=request.task,
-            doc_id=request.doc_id,
-            idx=request.idx,
-            repeat=request.repeat,
-            kind=kind,
-            arguments_sha256=request.arguments_sha256,
-            prompt=request.prompt,
-            prompt_tokens=_prompt_length(request),
-            segment=self._segment,
-            attempt=attempt,
-        )
+        return line_of(contender.choice, request, kind, attempt, self._segment, self._replica)
+
+    def _failed(self, line: Callable[..., SampleRecord], error: Exception) -> SampleRecord:
+        """A record of a failure, unless ranks that share the model do not all have it: these cannot go on."""
+        if isinstance(error, Disagreement):
+            raise error
+        self._stack.agreement.failed(error)
+        return line(error=reason(error))
 
     def _score(self, strategy: Strategy, request: ScoreRequest) -> tuple[float, bool]:
         """Log-likelihood of all windows together, and whether each of their tokens is the most likely one."""
@@ -271,7 +270,7 @@ class Worker:
         return total, greedy
 
     def _agreement(self, strategy: Strategy, request: GenerateRequest) -> tuple[bool, ...]:
-        output = self._outputs[_key(self._baseline, request, "generate")]
+        output = self._outputs[key_of(self._baseline.label, request, "generate")]
         window = ScoreWindow(context=request.prompt_tokens, continuation=output)
         # With sampling, the strategy chooses with the very numbers the baseline drew with.
         sampler = None if request.sampling.greedy else Sampler(request.sampling, request.seed)
@@ -289,7 +288,7 @@ class Worker:
         self, contender: Contender, request: GenerateRequest
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The baseline's and the strategy's own."""
-        first, second = (_key(each, request, "generate") for each in (self._baseline, contender))
+        first, second = (key_of(each.label, request, "generate") for each in (self._baseline, contender))
         return self._outputs[first], self._outputs[second]
 
     def _scored(self, strategy: Strategy, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
@@ -302,18 +301,3 @@ class Worker:
         if strange:
             raise BrokenStrategy(f"gave a token the log-probability {strange[0]}")
         return scored
-
-
-def _reason(error: Exception) -> str:
-    """Why something failed, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
-
-
-def _key(contender: Contender, request: Request, kind: Kind) -> RecordKey:
-    return RecordKey(contender.label, kind, request.task, request.doc_id, request.idx, request.repeat)
-
-
-def _prompt_length(request: Request) -> int:
-    if isinstance(request, GenerateRequest):
-        return len(request.prompt_tokens)
-    return sum(len(window.context) for window in request.windows)
