@@ -16,9 +16,6 @@ from support.models import single_thread
 from support.runs import go, lines_of
 from support.two_hosts import AUTHENTICATION, Host, NotPermitted, ray_cluster, two_hosts
 
-pytest.importorskip("lsbench.execution.cluster.backend")
-pytest.importorskip("lsbench.execution.shards")
-
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 BIN = Path(sys.executable).parent
