@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -164,7 +165,18 @@ class ClusterBackend:
         ]
         if not any(group.state == "idle" for group in self._groups):
             return lost
-        return [*self._dispatch.first("remarks"), *lost]
+        return [*self._dispatch.first("remarks"), *self._giving_way(), *lost]
+
+    def _giving_way(self) -> list[str]:
+        ranks = [(group, rank, loaded) for group in self._groups for rank, loaded in group.loaded.items()]
+        hosts = {
+            group.wheres[rank].host for group, rank, loaded in ranks if loaded.niceness > max(0, os.nice(0))
+        }
+        return [
+            f"On {host} Ray lets other work go before its processes, so times rise with the load: start it "
+            "with the environment variable RAY_worker_niceness=0."
+            for host in sorted(hosts)
+        ]
 
     def close(self) -> None:
         """End every process, leave Ray, and delete what is left of both."""

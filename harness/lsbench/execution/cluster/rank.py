@@ -70,12 +70,14 @@ class Loaded:
         num_layers: L.
         threads: of torch's CPU operators.
         gpu: name of its device; None on a CPU.
+        niceness: by how much it gives way to others on its host.
         files: what it holds in the memory of the driver's host, to be deleted in the end.
     """
 
     num_layers: int
     threads: int
     gpu: str | None
+    niceness: int = 0
     files: tuple[Path, ...] = ()
 
 
@@ -146,8 +148,8 @@ class Rank:
             threads = use_threads(setup.threads)
             self._made = setup.worker(stack, load_tokenizer(path), _contenders(setup), self._replica)
             gpus = devices(setup.device)
-            files = self._files(meeting)
-            return Loaded(stack.num_layers, threads, gpus[0] if gpus else None, files)
+            gpu = gpus[0] if gpus else None
+            return Loaded(stack.num_layers, threads, gpu, os.nice(0), self._files(meeting))
 
     def prepare(self) -> None:
         """As ``Worker.prepare``."""

@@ -35,6 +35,8 @@ _QUIET = {
     # Every listener on the loopback interface; Ray has no other way to say so (2.60).
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Its processes would give way to whatever else runs, this one included, and be timed like that.
+    "RAY_worker_niceness": "0",
 }
 
 
