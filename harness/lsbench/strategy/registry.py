@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import cast
 
 from pydantic import JsonValue
@@ -210,10 +210,15 @@ def _usable(loaded: object, target: str) -> type[Strategy]:
 
 
 def _distribution(entry_point: EntryPoint) -> str:
-    dist = entry_point.dist
+    return "an unnamed package" if entry_point.dist is None else _package(entry_point.dist)
+
+
+@lru_cache(maxsize=64)
+def _package(dist: Distribution) -> str:
+    """Name and version; a search resolves thousands of options, and this reads and parses a file."""
     # Without a METADATA file a distribution has a folder and nothing else to be known by.
-    metadata = dist.read_text("METADATA") or dist.read_text("PKG-INFO") if dist is not None else None
-    return f"{dist.name} {dist.version}" if dist is not None and metadata else "an unnamed package"
+    metadata = dist.read_text("METADATA") or dist.read_text("PKG-INFO")
+    return f"{dist.name} {dist.version}" if metadata else "an unnamed package"
 
 
 def _line(failure: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""The search for a strategy's best options, and whether they hold on prompts that the search never saw."""
