@@ -25,7 +25,7 @@ def test_ten_losses_of_a_tenth_are_one():
 
 @pytest.mark.parametrize("kind", ["coins", "uniform", "rare", "constant"])
 def test_p_values_are_valid_where_the_mean_is_at_the_level(kind):
-    """Under the hypothesis, P(p <= u) <= u: 1000 samples of 50, at levels where a mistake would show."""
+    """Under the hypothesis, P(p <= u) <= u: 500 samples of 50, at levels where a mistake would show."""
     random = np.random.default_rng(11)
     level = 0.2
     draws = {
@@ -34,9 +34,9 @@ def test_p_values_are_valid_where_the_mean_is_at_the_level(kind):
         "rare": lambda: (random.random(50) < level / 0.9) * 0.9,
         "constant": lambda: np.full(50, level),
     }[kind]
-    values = np.array([hoeffding_bentkus(draws().tolist(), level) for _ in range(1000)])
+    values = np.array([hoeffding_bentkus(draws().tolist(), level) for _ in range(500)])
     for u in (0.05, 0.1, 0.3):
-        assert (values <= u).sum() <= binom.ppf(0.9999, 1000, u)
+        assert (values <= u).sum() <= binom.ppf(0.9999, 500, u)
 
 
 def test_exact_coins_are_sharper_and_still_valid():
