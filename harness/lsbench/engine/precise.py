@@ -79,14 +79,15 @@ def precise_logits(model: nn.Module, tokens: Sequence[int]) -> Tensor:
     config: Any = model.config
     experts = take_experts_one_by_one(model)
     try:
-        with _widened(model, better_precision(next(model.parameters()).dtype)):
+        with widened(model, better_precision(next(model.parameters()).dtype)):
             return plain_logits(model, tokens)
     finally:
         config._experts_implementation = experts
 
 
 @contextmanager
-def _widened(model: nn.Module, precision: torch.dtype) -> Iterator[None]:
+def widened(model: nn.Module, precision: torch.dtype) -> Iterator[None]:
+    """Within, every module's own weights are in ``precision`` while that module runs."""
     kept: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
 
     def widen(module: nn.Module, _: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from lsbench.engine.families import Family, family_for
 from lsbench.engine.linear import Linear, Spread
 from lsbench.engine.loading import blank_model, whole_model
 from lsbench.engine.mlp import take_experts_one_by_one
+from lsbench.engine.precise import widened
 from lsbench.engine.quantized import QuantizedLinear, quantized
 from lsbench.engine.sharding import Cut, Rank, cuts, heads_of
 from lsbench.engine.spread_modules import SpreadRmsNorm, spread_experts
@@ -199,9 +200,24 @@ class Blank:
                     norm.norms = norm.norms[at : at + count]
 
 
+def compared_in(precision: torch.dtype) -> torch.dtype:
+    """Where a model, cut, is compared with itself: reduced precisions differ from themselves too much."""
+    return torch.float32 if precision in (torch.bfloat16, torch.float16) else precision
+
+
+@torch.inference_mode()
+def cut_logits(stack: DecoderStack, tokens: Sequence[int]) -> Tensor:
+    """[T, V] of transformers' own forward over the parts of all ranks after each of ``tokens``."""
+    ids = torch.tensor([tokens], dtype=torch.int64, device=stack.device)
+    model: Any = stack.model
+    precision = compared_in(stack.dtype)
+    with nullcontext() if precision == stack.dtype else widened(model, precision):
+        return model(ids, use_cache=False).logits[0]
+
+
 @torch.inference_mode()
 def whole_logits(source: Source, tokens: Sequence[int]) -> Tensor:
-    """[T, V] of transformers' own whole model after each of ``tokens``, a module's weights held at a time."""
+    """The same of the whole model, of which one module's weights are held at a time."""
     model = blank_model(source.path, source.precision)
     if source.precision == torch.float64:
         take_experts_one_by_one(model)
@@ -227,7 +243,8 @@ def _read_on_the_way(model: nn.Module, source: Source) -> Iterator[None]:
                 if source.is_int8 and own == "weight" and type(module) is nn.Linear:
                     rounded, scale = quantized(weight)
                     weight = nn.Parameter(rounded * scale[:, None], requires_grad=False)
-                module._parameters[own] = weight
+                wide = weight.to(compared_in(source.precision))
+                module._parameters[own] = nn.Parameter(wide, requires_grad=False)
 
     def forget(module: nn.Module, *_: object) -> None:
         module._parameters.update(kept.pop(module, {}))
