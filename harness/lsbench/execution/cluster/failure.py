@@ -11,6 +11,10 @@ from lsbench.execution.cluster.rank import Where
 from lsbench.execution.lines import reason
 
 
+_HOST_GONE = "node has died"
+"""As Ray words it (2.60)."""
+
+
 class Lost(Exception):
     """A replica cannot go on: a process of it died, failed, or is silent.
 
@@ -59,7 +63,7 @@ def verdict(failures: Sequence[Failure], replica: int, wheres: Mapping[int, Wher
         wheres: the processes of its ranks, as far as they are known.
     """
     for failure in failures:
-        if failure.what in ("meet", "load", "prepare") and isinstance(failure.cause, BadInput):
+        if failure.what in ("meet", "load", "prepare", "change") and isinstance(failure.cause, BadInput):
             return failure.cause
     told = min(failures, key=_weight)
     who = f"rank {told.rank} of replica {replica}"
@@ -82,6 +86,4 @@ def _known_cause(error: Exception) -> str:
 
     if isinstance(error, OutOfMemoryError):
         return ": its host ran out of memory"
-    if "node" in str(error) and "died" in type(error).__name__.lower() and "node died" in str(error).lower():
-        return ": its host is gone"
-    return ""
+    return ": its host is gone" if _HOST_GONE in str(error) else ""
