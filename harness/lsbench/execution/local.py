@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from lsbench.execution import collector
 from lsbench.execution.plan import Placement
 from lsbench.records import Bandwidth, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request
@@ -46,6 +47,7 @@ class LocalBackend:
         self._made.prepare()
         self._view.stage("Warming up")
         self._made.warm_up(warm_up)
+        collector.settle()
 
     def facts(self) -> tuple[PlacementFacts, ...]:
         """Nothing: the manifest tells of this process as it is."""
@@ -79,6 +81,7 @@ class LocalBackend:
     def close(self) -> None:
         """Let go of the model."""
         self._made = None
+        collector.unsettle()
 
     def __enter__(self) -> Self:
         return self
