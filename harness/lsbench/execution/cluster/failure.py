@@ -10,7 +10,6 @@ from lsbench.errors import BadInput
 from lsbench.execution.cluster.rank import Where
 from lsbench.execution.lines import reason
 
-
 _HOST_GONE = "node has died"
 """As Ray words it (2.60)."""
 
