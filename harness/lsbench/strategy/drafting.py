@@ -69,7 +69,7 @@ class PolicyDraft(Draft):
         policy: made for the request; kept as ``policy``, which may be replaced between cycles.
         stop_below: a token of lower probability (by the logits it comes from, at temperature 1) is the last
             of its cycle. It is still verified: to drop it by what was drawn would change the distribution of
-            what comes out.
+            what comes out. Kept as ``stop_below``.
         head: proposes some tokens alone, and reads their part of the head only; None proposes any. Kept as
             ``head``.
     """
@@ -77,7 +77,7 @@ class PolicyDraft(Draft):
     def __init__(self, policy: DepthPolicy, stop_below: float = 0.0, head: PartialHead | None = None) -> None:
         self.policy = policy
         self.head = head
-        self._stop_below = stop_below
+        self.stop_below = stop_below
         self.needs_prompt_perplexity = policy.needs_prompt_perplexity
 
     def propose(self, session: Session, last: int, count: int, sampler: Sampler) -> Iterator[Drafted]:
@@ -96,8 +96,8 @@ class PolicyDraft(Draft):
             # With a part of the head it is not the full model's choice, however deep it came from.
             is_full = self.head is None and session.exact_lengths[0] == session.lengths[0]
             yield Drafted(token, distribution, float(result.layers_run[0, -1]), is_full, share)
-            if self._stop_below:
-                unlikely = _probability(logits, token) < self._stop_below
+            if self.stop_below:
+                unlikely = _probability(logits, token) < self.stop_below
                 if session.stack.agreement.flag(unlikely):
                     return
 
