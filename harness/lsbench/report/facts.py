@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lsbench.report import figures
 
 if TYPE_CHECKING:
-    from lsbench.store.manifest import Manifest
+    from lsbench.store.machine import GitState, Hardware
+    from lsbench.store.manifest import Manifest, ModelFacts
 
 Named = tuple[tuple[str, str], ...]
 """Names with their values, in the order they are shown."""
@@ -34,7 +36,7 @@ class RunFacts:
 
 def run_facts(manifest: Manifest) -> RunFacts:
     """What reports show of ``manifest``."""
-    spec, hardware, model = manifest.spec, manifest.hardware, manifest.model
+    spec, hardware = manifest.spec, manifest.hardware
     asked = spec.model_dump(mode="json", exclude_defaults=True, exclude={"strategies", "tasks", "output"})
     settings = [
         ("strategies", ", ".join(choice.label for choice in spec.strategies)),
@@ -42,13 +44,7 @@ def run_facts(manifest: Manifest) -> RunFacts:
         *((name.replace("_", " "), str(value)) for name, value in asked.items()),
         ("seed", str(spec.seed)),
     ]
-    machine = [
-        ("processor", f"{hardware.cpu}, {hardware.cores} cores"),
-        *(("accelerator", gpu) for gpu in hardware.gpus),
-        ("memory", figures.size(hardware.memory_bytes)),
-        ("system", hardware.system),
-        ("threads", figures.NONE if manifest.threads is None else str(manifest.threads)),
-    ]
+    machine = machine_facts(hardware, manifest.threads)
     if manifest.placements:
         latest = manifest.placements[-1]
         machine += [("processes", latest.words), ("hosts", latest.hosts_in_words)]
@@ -60,13 +56,7 @@ def run_facts(manifest: Manifest) -> RunFacts:
         machine.append(("load before the run", f"{manifest.load_average[0]:.1f}"))
     if manifest.sandbox is not None:
         machine.append(("sandbox for generated code", manifest.sandbox))
-    versions = [(name, version or "not installed") for name, version in manifest.versions.items()]
-    if manifest.git is not None:
-        versions.append(
-            ("source", manifest.git.commit[:12] + (", with changes" if manifest.git.dirty else ""))
-        )
-    if model is not None:
-        versions.append(("weights (SHA-256)", model.sha256))
+    versions = version_facts(manifest.versions, manifest.git, manifest.model)
     return RunFacts(
         started=f"{manifest.created:%Y-%m-%d %H:%M} UTC",
         settings=tuple(dict(settings).items()),
@@ -75,3 +65,26 @@ def run_facts(manifest: Manifest) -> RunFacts:
         notes=manifest.notes,
         manifest=manifest.model_dump_json(by_alias=True, indent=2),
     )
+
+
+def machine_facts(hardware: Hardware, threads: int | None) -> list[tuple[str, str]]:
+    """What it ran on."""
+    return [
+        ("processor", f"{hardware.cpu}, {hardware.cores} cores"),
+        *(("accelerator", gpu) for gpu in hardware.gpus),
+        ("memory", figures.size(hardware.memory_bytes)),
+        ("system", hardware.system),
+        ("threads", figures.NONE if threads is None else str(threads)),
+    ]
+
+
+def version_facts(
+    installed: Mapping[str, str | None], git: GitState | None, model: ModelFacts | None
+) -> list[tuple[str, str]]:
+    """Packages, source and weights."""
+    versions = [(name, version or "not installed") for name, version in installed.items()]
+    if git is not None:
+        versions.append(("source", git.commit[:12] + (", with changes" if git.dirty else "")))
+    if model is not None:
+        versions.append(("weights (SHA-256)", model.sha256))
+    return versions

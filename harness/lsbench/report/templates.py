@@ -20,7 +20,7 @@ def render(template: str, metrics: Metrics, facts: RunFacts | None, **more: Any)
     """Fill in ``template`` with a run's verdict, figures, notes and facts, and ``more`` of its own."""
     strategies = metrics.strategies
     return (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             metrics=metrics,
@@ -39,7 +39,8 @@ def render(template: str, metrics: Metrics, facts: RunFacts | None, **more: Any)
 
 
 @functools.cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates are found, and how what strangers wrote is made harmless in them."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

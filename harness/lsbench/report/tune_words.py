@@ -1,0 +1,177 @@
+"""A search in words: its verdict, what it found beside what there was, what it cost, what to know first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lsbench.report import figures
+from lsbench.report.plain import one_line
+from lsbench.report.quality import Tone
+from lsbench.report.tune_folder import StoredTune, best_first, option_text, speed_front, speed_of
+from lsbench.tuning.trials import Trial
+
+LOOSE = 0.5
+"""A rank correlation below which predictions say little of what is timed."""
+_NOISY = 0.05
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One figure of the best setting and of the strategy as it is."""
+
+    name: str
+    best: str
+    default: str
+
+
+def verdict(tune: StoredTune) -> tuple[str, Tone]:
+    """The result in one sentence, and its tone."""
+    result, name = tune.result, one_line(tune.manifest.spec.strategy.name)
+    if result is None:
+        best = best_first([trial for trial in tune.trials if trial.documents == "tuning"])
+        so_far = f"; so far the best of {len(tune.tuning)} trials is {_told(best[0])}" if best else ""
+        return f"{name}: the search has not ended{so_far}; {going_on(tune)}.", "even"
+    words = one_line(result.words)
+    words = words if words.startswith(name) else f"{name}: {words}"
+    return words if words.endswith(".") else f"{words}.", "good" if result.beats_baseline else "even"
+
+
+def going_on(tune: StoredTune) -> str:
+    """The command that finishes it."""
+    return f"go on with: lsbench tune --resume {tune.reference}"
+
+
+def beside_default(tune: StoredTune) -> list[Beside]:
+    """What was timed on the final documents, the best setting beside the strategy as it is."""
+    result = tune.result
+    if result is None or result.best is None:
+        return []
+    best, default = result.best, result.default
+    layers = tune.manifest.model.num_layers if tune.manifest.model else None
+    rows = [
+        Beside("options", option_text(best), option_text(default) if default else figures.NONE),
+        Beside("speedup", speed_text(best), speed_text(default) if default else figures.NONE),
+        Beside(_quality_name(best), quality_text(best), quality_text(default) if default else figures.NONE),
+        Beside("drafts accepted", figures.share(best.acceptance), _share(default)),
+        Beside("layers per token", _layers(best, layers), _layers(default, layers)),
+        Beside("prompts", _count(best), _count(default)),
+    ]
+    return [row for row in rows if (row.best, row.default) != (figures.NONE, figures.NONE)]
+
+
+def speed_text(trial: Trial) -> str:
+    """Measured with its interval, or predicted."""
+    if trial.speedup is not None:
+        return figures.ratio(trial.speedup, trial.speedup_ci95)
+    if trial.predicted_speedup is not None:
+        return f"{figures.ratio(trial.predicted_speedup)} predicted"
+    return figures.NONE
+
+
+def quality_text(trial: Trial) -> str:
+    """With the lower end of its interval, which is what a floor is held against."""
+    if trial.quality is None:
+        return figures.NONE
+    text = f"{trial.quality:.3f}"
+    return text if trial.quality_bound is None else f"{text} (at least {trial.quality_bound:.3f})"
+
+
+def cost_sentences(tune: StoredTune) -> list[str]:
+    """What the search took, and whether it pays."""
+    result, seconds = tune.result, tune.manifest.search_s
+    if result is not None:
+        seconds = max(seconds, result.search_s)
+    parts = []
+    for kind in ("predicted", "timed"):
+        own = [trial for trial in tune.tuning if trial.kind == kind]
+        if own:
+            mean = sum(trial.seconds for trial in own) / len(own)
+            noun = "trial" if len(own) == 1 else "trials"
+            parts.append(f"{len(own)} {kind} {noun} of {figures.significant(mean)} s each")
+    sentences = [f"The search took {figures.duration(seconds)}: {' and '.join(parts) or 'no trial'}."]
+    if result is not None and result.payback is not None:
+        sentences.append(one_line(result.payback.words))
+        payback = result.payback
+        if payback.fewest is not None and payback.fewest != payback.most:
+            most = "never" if payback.most is None else f"{payback.most:,}"
+            sentences.append(
+                f"At the ends of the speedup's interval that is after {payback.fewest:,} tokens, and {most}."
+            )
+    if result is not None and result.calibration:
+        sentences.append(one_line(result.calibration))
+    return sentences
+
+
+def prediction_sentence(tune: StoredTune) -> str | None:
+    """How well predictions foretold what was timed."""
+    agreement = tune.result.agreement if tune.result is not None else None
+    if agreement is None:
+        return None
+    rank = agreement.rank_correlation
+    how = "their order cannot be compared" if rank is None else f"rank correlation {rank:.2f}"
+    return (
+        f"Predicted against measured speedups of the {agreement.pairs} settings that were both: {how}, "
+        f"median error {figures.share(agreement.median_error)}."
+    )
+
+
+def tune_notes(tune: StoredTune) -> list[str]:
+    """What a reader must know before believing the figures."""
+    notes = [one_line(note) for note in tune.manifest.notes]
+    result, split = tune.result, tune.manifest.split
+    if split is not None:
+        how = "other tasks" if split.method == "tasks" else f"drawn with seed {split.seed}"
+        notes.append(
+            f"The search saw {split.tuning_documents} documents; the result is timed on "
+            f"{split.final_documents} others, {how}."
+        )
+    failed = [trial for trial in tune.tuning if trial.status != "ok"]
+    if failed:
+        reason = one_line(failed[0].reason or failed[0].status)
+        notes.append(f"{len(failed)} of {len(tune.tuning)} trials failed; the first: {reason}")
+    if result is None:
+        return notes
+    if result.swing is not None and result.swing > _NOISY:
+        notes.append(
+            f"The machine's own speed went up and down by {figures.share(result.swing)} meanwhile; faster is "
+            "said only of an interval that lies further from 1× than that."
+        )
+    rank = result.agreement.rank_correlation if result.agreement is not None else None
+    if rank is not None and rank < LOOSE:
+        notes.append(
+            f"Predictions hardly foretold what was timed (rank correlation {rank:.2f}): settings that were "
+            "only predicted may be better or worse than they look."
+        )
+    return notes
+
+
+def front_rows(tune: StoredTune) -> tuple[list[tuple[str, str, str]], bool]:
+    """Speed, quality and options along the front, fastest first, and whether the speeds were measured."""
+    front, measured = speed_front(tune.tuning)
+    return [(speed_text(trial), quality_text(trial), option_text(trial)) for trial in front], measured
+
+
+def _told(trial: Trial) -> str:
+    quality = "" if trial.quality is None else f", {_quality_name(trial)} {trial.quality:.3f}"
+    speed = figures.ratio(speed_of(trial))
+    guessed = " predicted" if trial.speedup is None else ""
+    return f"{one_line(option_text(trial))} ({speed}{guessed}{quality})"
+
+
+def _quality_name(trial: Trial) -> str:
+    return one_line(trial.quality_name or "quality").replace("_", " ")
+
+
+def _share(trial: Trial | None) -> str:
+    return figures.NONE if trial is None else figures.share(trial.acceptance)
+
+
+def _layers(trial: Trial | None, layers: int | None) -> str:
+    if trial is None or trial.mean_layers is None:
+        return figures.NONE
+    mean = figures.significant(trial.mean_layers)
+    return mean if layers is None else f"{mean} of {layers}"
+
+
+def _count(trial: Trial | None) -> str:
+    return figures.NONE if trial is None or trial.prompts is None else str(trial.prompts)
