@@ -47,7 +47,7 @@ def test_what_holds_is_ticked(cli):
     assert "– lossless, greedy  it does not claim to be lossless" in lines
     ending = " ".join(" ".join(lines[len(CHECKS) :]).split())
     assert ending.startswith(
-        "static_exit:exit_layer=2 on a random Llama of 4 layers in float64: 14 held, 0 failed"
+        "static_exit:exit_layer=2 on a random Llama of 4 layers in float64: 15 held, 0 failed"
     )
 
 

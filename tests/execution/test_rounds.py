@@ -52,3 +52,11 @@ def test_it_goes_on_until_the_budget_is_spent(watch, budget_s, times):
     run = taking(watch, 1000)
     shortest({"a": run}, watch, budget_s)
     assert len(run.calls) == times
+
+
+def test_who_shares_a_model_ends_after_the_round_that_rank_0_says(watch):
+    told = []
+    runs = {"a": taking(watch, 5)}
+    shortest(runs, watch, 0, is_enough=lambda enough: told.append(enough) or len(told) == 6)
+    assert len(runs["a"].calls) == len(told) == 6
+    assert told == [False] * 3 + [True] * 3

@@ -130,6 +130,17 @@ class Agreement:
             Disagreement: some rank does not within seconds, and is left in the middle of it.
         """
 
+    def wait_for_all(self, what: str, seconds: float) -> None:
+        """Until every rank has come here; said by words, because how long it takes is not known.
+
+        Args:
+            what: was done.
+            seconds: to wait at most.
+
+        Raises:
+            Disagreement: some rank does not come.
+        """
+
 
 ALONE = Agreement()
 
@@ -247,15 +258,7 @@ class GroupAgreement(Agreement):
             ) from (error if isinstance(error, Exception) else unheard)
 
     def wait_for_all(self, what: str, seconds: float) -> None:
-        """Until every rank has come here; said by words, because how long it takes is not known.
-
-        Args:
-            what: was done.
-            seconds: to wait at most.
-
-        Raises:
-            Disagreement: some rank does not come.
-        """
+        """Of all ranks; see ``Agreement``."""
         self._waits += 1
         said = [f"wait {self._waits} of rank {rank}" for rank in range(self.size)]
         try:

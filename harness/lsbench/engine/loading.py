@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,6 +140,16 @@ def blank_model(path: Path, dtype: torch.dtype) -> Any:
     if generation is not None:
         model.generation_config = generation
     return model.requires_grad_(False).eval()
+
+
+def blank_like(model: Any) -> Any:
+    """The same for a transformers model that has weights."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):
+        blank: Any = type(model)(copy.deepcopy(model.config))
+    blank.generation_config = model.generation_config
+    return blank.to(next(model.parameters()).dtype).requires_grad_(False).eval()
 
 
 def whole_model(path: Path, dtype: torch.dtype) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lsbench.engine.agreement import Agreement
 from lsbench.engine.families import Family, family_for
 from lsbench.engine.linear import Linear, Spread
-from lsbench.engine.loading import blank_model, whole_model
+from lsbench.engine.loading import blank_like, blank_model, whole_model
 from lsbench.engine.mlp import take_experts_one_by_one
 from lsbench.engine.precise import widened
 from lsbench.engine.quantized import QuantizedLinear, quantized
@@ -31,23 +31,19 @@ from lsbench.engine.stored_weights import HeldWeights, Weights, stored_weights
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint, as it is read from.
+    """A model as it is read from, whole or in part.
 
     Attributes:
-        path: its folder.
         precision: of what is read.
         is_int8: linear modules get int8 weights.
         device: where they go.
-        weights: whole or in part, by name.
-        is_stored: they are read from files a part at a time, and not from a copy in memory.
+        weights: by name.
     """
 
-    path: Path
     precision: torch.dtype
     is_int8: bool
     device: torch.device
     weights: Weights
-    is_stored: bool
 
     def parameter(self, name: str, cut: Cut | None = None) -> nn.Parameter:
         """A weight, or this part of it."""
@@ -72,9 +68,16 @@ def open_source(path: Path, precision: torch.dtype, is_int8: bool, device: torch
         ties[f"{family.head}.weight"] = f"{family.decoder}.{family.embedding}.weight"
     weights = stored_weights(path, names, ties)
     if weights is not None:
-        return Source(path, precision, is_int8, device, weights, True)
+        return Source(precision, is_int8, device, weights)
     held = HeldWeights(dict(_named(whole_model(path, precision))))
-    return Source(path, precision, is_int8, device, held, False)
+    return Source(precision, is_int8, device, held)
+
+
+def part_of(stack: DecoderStack, rank: Rank, agreement: Agreement) -> DecoderStack:
+    """A rank's part of a model that is in memory, not of int8 weights; a copy."""
+    whole: Any = stack.model
+    source = Source(stack.dtype, False, stack.device, HeldWeights(dict(_named(whole))))
+    return Blank(source, blank_like(whole)).filled(rank, agreement)
 
 
 class Blank:
@@ -82,13 +85,12 @@ class Blank:
 
     Args:
         source: what it is to hold.
-
-    Attributes:
-        model: transformers', whose linear modules may be replaced by others until ``filled``.
+        model: transformers', without weights (``loading.blank_model``). Kept as ``model``; its linear modules
+            may be replaced by others until it is ``filled``.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.model = blank_model(source.path, source.precision)
+    def __init__(self, source: Source, model: Any) -> None:
+        self.model = model
         self._source = source
         self._family: Family = family_for(self.model.config)
         self._shapes = {name: tuple(weight.shape) for name, weight in _named(self.model)}
@@ -216,9 +218,8 @@ def cut_logits(stack: DecoderStack, tokens: Sequence[int]) -> Tensor:
 
 
 @torch.inference_mode()
-def whole_logits(source: Source, tokens: Sequence[int]) -> Tensor:
-    """The same of the whole model, of which one module's weights are held at a time."""
-    model = blank_model(source.path, source.precision)
+def whole_logits(source: Source, model: Any, tokens: Sequence[int]) -> Tensor:
+    """The same of the whole model, given without weights, of which one module's are held at a time."""
     if source.precision == torch.float64:
         take_experts_one_by_one(model)
     for module in model.modules():

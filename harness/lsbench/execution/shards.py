@@ -141,6 +141,7 @@ def load_shard(
     check_shardable(path, place.size)
     import torch
 
+    from lsbench.engine.loading import blank_model
     from lsbench.engine.shard_loading import Blank, open_source
 
     is_int8 = dtype == INT8_WEIGHTS
@@ -149,12 +150,12 @@ def load_shard(
     with _printing_into(log):
         agreement = _join(place, where)
         source = open_source(path, precision, is_int8, where)
-        blank, rank = Blank(source), Rank(place.rank, place.size)
+        blank, rank = Blank(source, blank_model(path, precision)), Rank(place.rank, place.size)
         blank.model = _cut_by_autotp(blank.model, place.size, precision)
     _check_alike(blank, rank)
     stack = blank.filled(rank, agreement)
     agreement.wait_for_all("read its weights", _LOADING_S)
-    _compare_with_whole(stack, source, agreement, dtype)
+    _compare_with_whole(stack, source, path, dtype)
     return stack
 
 
@@ -316,17 +317,21 @@ def _check_alike(blank: Any, rank: Rank) -> None:
             )
 
 
-def _compare_with_whole(stack: DecoderStack, source: Source, agreement: GroupAgreement, dtype: str) -> None:
+def _compare_with_whole(stack: DecoderStack, source: Source, path: Path, dtype: str) -> None:
     """Refuse a model that, cut, does not predict what it does whole."""
     import torch
 
+    from lsbench.engine.loading import blank_model
     from lsbench.engine.plan import DepthPlan
     from lsbench.engine.session import Session
     from lsbench.engine.shard_loading import cut_logits, whole_logits
 
     tokens = [token % stack.vocabulary_size for token in _LOOKED_AT]
     ids = torch.tensor([tokens], dtype=torch.int64, device=stack.device)
-    whole = whole_logits(source, tokens) if agreement.rank == 0 else None
+    agreement = stack.agreement
+    whole: Tensor | None = None
+    if agreement.rank == 0:
+        whole = whole_logits(source, blank_model(path, source.precision), tokens)
     agreement.wait_for_all("seen what the whole model predicts", _LOADING_S)
     session = Session(stack, capacity=len(tokens))
     plan = DepthPlan.full(stack.num_layers)

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from lsbench.errors import unknown
 from lsbench.spec import StrategyChoice, parse_strategy
-from lsbench.strategy.conformance import imports, limits, lossless, options, repeating, scoring, together
+from lsbench.strategy.conformance import (
+    imports,
+    limits,
+    lossless,
+    options,
+    ranks,
+    repeating,
+    scoring,
+    together,
+)
 from lsbench.strategy.conformance.bench import Bench, Subject, random_bench
 from lsbench.strategy.conformance.choices import complete
 from lsbench.strategy.conformance.result import CheckResult, Failed, NotApplicable, Report, Status
@@ -37,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     Check("global random state", repeating.global_random_state),
     Check("no state between requests", repeating.state_between_requests),
     Check("batch", together.batch),
+    Check("ranks", ranks.agree),
     Check("token limit", limits.token_limit),
     Check("stop ids", limits.stop_ids),
     Check("session", limits.session_left),
