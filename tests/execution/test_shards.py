@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lsbench.catalog.models import resolve_model
 from lsbench.errors import BadInput, UnsupportedModel
 from lsbench.execution.shards import check_shardable, shared_files
 from support import rank_jobs
@@ -82,6 +83,15 @@ def test_every_family_decodes_what_it_does_in_one_process(ranks, folders, name) 
     folder = family_folder(folders, name)
     sharded = same(ranks.run(rank_jobs.decode, folder, "float32", IN_EVERY_FAMILY))
     assert sharded == _alone(folder, "float32", IN_EVERY_FAMILY)
+
+
+def test_the_embedded_model_decodes_what_it_does_in_one_process(ranks) -> None:
+    """Nine query heads that share three of keys and values; compiled products, tied weights, 49152 tokens."""
+    folder = resolve_model("smollm2-135m-instruct").path
+    strategies = ("autoregressive", "self_speculative:draft=static_exit,draft.exit_layer=25")
+    assert same(ranks.run(rank_jobs.decode, folder, "float32", strategies)) == _alone(
+        folder, "float32", strategies
+    )
 
 
 def test_a_rank_holds_its_share_and_counts_what_all_read(ranks, uneven) -> None:
