@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,9 @@ from lsbench.tuning.cycles import DraftTable
 from lsbench.tuning.previous_logits import PreviousLogits
 from lsbench.tuning.references import Reference
 from lsbench.tuning.walk import Walk, Walked
+
+_LONGEST = 64
+"""Tokens of a cycle that are known in any case where they cost nothing more."""
 
 Policies = Callable[[], DepthPolicy]
 """Makes one for each row: it may hold what it decided for the row before."""
@@ -33,7 +36,7 @@ def draft_table(
         reference: what is to be predicted.
         policies: of the draft.
         head: of the draft; None is the whole one.
-        longest: M, tokens of a cycle at most.
+        longest: M, tokens of a cycle at most; more are known where that takes no further pass.
     """
     rows = reference.rows
     walk = Walk(stack, reference, rows, head)
@@ -52,7 +55,7 @@ def draft_table(
         index[starts, depth] = np.arange(count, count + len(starts))
         count += len(starts)
         if depth == 0 and walked.alone:
-            _reach_on(index, found.agrees)
+            index = _reaching_on(found.agrees, max(longest, _LONGEST))
             break
         going = found.agrees & (places + 1 < rows)
         if not going.any():
@@ -140,12 +143,15 @@ def ends_of(runs: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.where(runs.any(axis=1), last, 0).astype(np.int64)
 
 
-def _reach_on(index: npt.NDArray[np.int64], agrees: Sequence[bool] | npt.NDArray[np.bool_]) -> None:
-    """Fill in later places of cycles where each row comes to the same in any: row r is that of place r."""
-    rows, longest = index.shape
+def _reaching_on(agrees: npt.NDArray[np.bool_], longest: int) -> npt.NDArray[np.int64]:
+    """``DraftTable.index`` where each row comes to the same in any cycle: row r is that of place r."""
+    rows = len(agrees)
+    index = np.full((rows, longest), -1, dtype=np.int64)
+    index[:, 0] = np.arange(rows)
     for depth in range(1, longest):
         before = index[:, depth - 1]
         # The row before it in the cycle must be known, right, and not the last.
         known = (before >= 0) & (before + 1 < rows)
-        known[known] = np.asarray(agrees)[before[known]]
+        known[known] = agrees[before[known]]
         index[known, depth] = before[known] + 1
+    return index
