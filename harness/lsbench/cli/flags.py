@@ -55,7 +55,7 @@ def build_spec(given: Mapping[str, Any], config: Path | None = None, base: RunSp
     try:
         return RunSpec.model_validate(fields)
     except ValidationError as error:
-        raise _explained(error) from error
+        raise explained(error) from error
 
 
 def as_yaml(spec: RunSpec) -> str:
@@ -147,12 +147,18 @@ def _tasks(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _explained(error: ValidationError) -> BadInput:
+def explained(error: ValidationError, flags: Mapping[str, str] = _FLAGS) -> BadInput:
+    """The first thing that is wrong with a spec, by the flag that it was given with.
+
+    Args:
+        error: of validating it.
+        flags: of fields whose flag is not the field's own name.
+    """
     problem = error.errors(include_url=False)[0]
     name, *within = map(str, problem["loc"] or ("configuration",))
     place = f", {'.'.join(within)}" if within else ""
-    return BadInput(f"{_flag(name)}{place} {problem['input']!r}: {problem['msg']}")
+    return BadInput(f"{_flag(name, flags)}{place} {problem['input']!r}: {problem['msg']}")
 
 
-def _flag(field: str) -> str:
-    return _FLAGS.get(field, "--" + field.replace("_", "-"))
+def _flag(field: str, flags: Mapping[str, str] = _FLAGS) -> str:
+    return flags.get(field, "--" + field.replace("_", "-"))

@@ -86,21 +86,31 @@ def runs(
         str, typer.Option("--output", "--output-path", "-o", help="Where runs are.")
     ] = "results",
 ) -> None:
-    """Runs, oldest first."""
+    """Runs and searches, oldest first."""
     from rich.console import Console
     from rich.markup import escape
     from rich.padding import Padding
 
     from lsbench.store.listing import list_runs
+    from lsbench.tuning.listing import list_tunes
 
-    found = list_runs(output)
+    found = [
+        (run.created, run.run_id, (run.status, run.model, ", ".join(run.tasks), ", ".join(run.strategies)))
+        for run in list_runs(output)
+    ] + [
+        (
+            tune.created,
+            tune.tune_id,
+            (f"search, {tune.status}", tune.model, ", ".join(tune.tasks), tune.strategy),
+        )
+        for tune in list_tunes(output)
+    ]
     if not found:
         print(f"no runs in {output}")
         return
     console = Console(highlight=False)
-    for run in found:
-        about = (run.status, run.model, ", ".join(run.tasks), ", ".join(run.strategies))
-        console.print(f"[bold]{escape(run.run_id)}[/]", soft_wrap=True)
+    for _, name, about in sorted(found, key=lambda each: (each[0].timestamp() if each[0] else 0.0, each[1])):
+        console.print(f"[bold]{escape(name)}[/]", soft_wrap=True)
         console.print(Padding(escape(" · ".join(filter(None, about))), (0, 0, 0, 2)))
 
 

@@ -102,9 +102,9 @@ class Drawn:
     def _picture(self, pace: RunPace, now: float) -> RenderableType:
         lines: list[RenderableType] = [self._text(pace.headline(now), "bold")]
         if pace.stage and pace.stage_total:
-            lines.append(_bar(pace.stage_done, pace.stage_total))
+            lines.append(progress_bar(pace.stage_done, pace.stage_total))
         elif pace.total and not pace.stage:
-            lines.append(_bar(pace.done, pace.total))
+            lines.append(progress_bar(pace.done, pace.total))
         if pace.strategies:
             lines.append(self._standings(pace))
         if pace.distributed:
@@ -151,7 +151,8 @@ class Drawn:
         return Text(spelled, style, no_wrap=one_row, overflow="ellipsis" if one_row else None)
 
 
-def _bar(done: int, total: int) -> RenderableType:
+def progress_bar(done: int, total: int) -> RenderableType:
+    """A bar on a line of its own."""
     bar = Table.grid()  # a bar alone ends without a line break
     bar.add_row(ProgressBar(total=total, completed=done, width=_BAR_WIDTH))
     return bar
