@@ -10,8 +10,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from lsbench.engine.mapped_files import forget, unchanged_mappings
 from lsbench.engine.sharding import Cut
 
+_LET_GO_AFTER = 64 << 20
+"""Bytes read of mapped files until their pages are let go of, though the files stay open."""
 _ONE_FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -34,20 +37,28 @@ class StoredWeights:
     def __init__(self, files: Mapping[str, Path], same_as: Mapping[str, str]) -> None:
         self._files, self._same_as = files, same_as
         self._open: dict[Path, Any] = {}
+        self._read = 0
 
     def read(self, name: str, cut: Cut | None = None) -> Tensor:
         """From the file."""
         name = self._same_as.get(name, name)
         path = self._files[name]
+        if self._read > _LET_GO_AFTER:
+            self._read = 0
+            forget(unchanged_mappings())
         if path not in self._open:
             from safetensors import safe_open
 
             self._open[path] = safe_open(path, framework="pt", device="cpu")
         if cut is None:
-            return self._open[path].get_tensor(name)
+            whole: Tensor = self._open[path].get_tensor(name)
+            self._read += whole.nbytes
+            return whole
         stored = self._open[path].get_slice(name)
         # A copy: what is cut out keeps all of it in memory.
-        return torch.cat([stored[_at(cut, span)] for span in cut.spans], dim=cut.dim)
+        part = torch.cat([stored[_at(cut, span)] for span in cut.spans], dim=cut.dim)
+        self._read += part.nbytes
+        return part
 
 
 class HeldWeights:
