@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from draft_economics import humaneval_requests, weaken
 from scipy.stats import rankdata
@@ -135,9 +134,9 @@ class Bench:
         return trial
 
 
-def correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+def correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """Pearson's; of ranks it is Spearman's."""
-    return float(np.corrcoef(first, second)[0, 1])
+    return float(np.corrcoef(np.array(first), np.array(second))[0, 1])
 
 
 def main() -> None:
@@ -152,8 +151,8 @@ def main() -> None:
     parser.add_argument(
         "--timed", type=int, default=3, help="how many of the best predicted the search times"
     )
-    parser.add_argument("--weaken-after", type=int, default=4)
-    parser.add_argument("--weaken-factor", type=float, default=0.2)
+    parser.add_argument("--weaken-after", type=int, default=8)
+    parser.add_argument("--weaken-factor", type=float, default=0.05)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--no-others", action="store_true", help="the grid alone")
@@ -185,8 +184,8 @@ def main() -> None:
     timed, predicted = [trial.timed for trial in every], [trial.predicted for trial in every]
     print(
         f"1. over {len(every)} candidates: Pearson {correlation(predicted, timed):.3f}, "
-        f"Spearman {correlation(rankdata(predicted), rankdata(timed)):.3f}, mean of predicted / timed "
-        f"{sum(p / t for p, t in zip(predicted, timed, strict=True)) / len(every):.3f}"
+        f"Spearman {correlation(rankdata(predicted).tolist(), rankdata(timed).tolist()):.3f}, "
+        f"mean of predicted / timed {sum(p / t for p, t in zip(predicted, timed, strict=True)) / len(every):.3f}"
     )
     for name, trials in (("of the grid", grid), ("of other kinds", others)):
         if trials:
