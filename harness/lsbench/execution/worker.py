@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from lsbench.engine import Sampler, Session
@@ -91,24 +91,57 @@ class Worker:
         """Whether anyone drafts; None as long as nobody has run."""
         self._rides = False
         """Whether anyone lets older positions ride along."""
+        self._prepared: set[str] = set()
+
+    def with_others(self, others: Sequence[Contender]) -> Worker:
+        """The same model and baseline beside others, which are to be prepared; nothing is loaded again."""
+        worker = Worker(
+            self._stack,
+            self._tokenizer,
+            self._baseline,
+            others,
+            self._segment,
+            self._batch_size,
+            self._replica,
+        )
+        worker.__dict__["preparation"] = self.preparation
+        worker._prepared = self._prepared & {self._baseline.label}
+        return worker
+
+    @property
+    def stack(self) -> DecoderStack:
+        """The model."""
+        return self._stack
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer."""
+        return self._tokenizer
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """What strategies calibrate on: the model, and prompts that no task evaluates."""
+        prompts = tuple(tuple(self._tokenizer(text)["input_ids"]) for text in CALIBRATION_TEXTS)
+        return Preparation(self._stack, prompts)
 
     def prepare(self) -> None:
-        """Let every strategy calibrate, on prompts that no task evaluates.
+        """Let every strategy calibrate that has not.
 
         Raises:
             BadInput: naming the strategy that cannot.
             Disagreement: it cannot on some of the ranks that share the model.
         """
-        prompts = tuple(tuple(self._tokenizer(text)["input_ids"]) for text in CALIBRATION_TEXTS)
-        preparation = Preparation(self._stack, prompts)
         for contender in self._contenders:
+            if contender.label in self._prepared:
+                continue
             try:
-                contender.strategy.prepare(preparation)
+                contender.strategy.prepare(self.preparation)
             except LsbenchError:
                 raise
             except Exception as error:
                 self._stack.agreement.failed(error)
                 raise BadInput(f"Strategy {contender.label} cannot calibrate: {reason(error)}") from error
+            self._prepared.add(contender.label)
 
     def warm_up(self, requests: Sequence[GenerateRequest]) -> None:
         """Run and discard a few tokens of each request under everyone."""

@@ -32,6 +32,8 @@ class TuneSpec(Frozen):
     """How skip sets are searched, where the strategy takes one."""
     concurrency: Annotated[int, Field(ge=1)] | None = None
     """Trials at once; None is one on each device."""
+    timed: Annotated[int, Field(ge=1)] = 5
+    """How many of the settings that are predicted to be best are timed, where settings can be predicted."""
     trial_timeout_s: Annotated[float, Field(gt=0)] | None = None
     final_limit: Annotated[int, Field(ge=1)] | None = None
     """Documents of each task to judge on; None is all that the search does not see."""

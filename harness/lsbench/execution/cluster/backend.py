@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lsbench.errors import BadInput
+from lsbench.execution.cluster.bench import Bench
 from lsbench.execution.cluster.dispatch import Dispatch
 from lsbench.execution.cluster.group import Group
 from lsbench.execution.cluster.patience import Patience
@@ -156,6 +157,15 @@ class ClusterBackend:
         assert self._setup is not None  # started before
         whole = turns(requests, self._setup.batch_size)
         return self._dispatch.run(whole, finished, attempts, earlier)
+
+    def benches(self) -> tuple[Bench, ...]:
+        """Each replica, started, by itself: for one strategy after the other, in place of ``run``."""
+        assert self._setup is not None  # started before
+        assert self._logs is not None
+        alone = self._setup.model_copy(update={"others": ()})
+        return tuple(
+            Bench(group, alone, self._patience, self._view, self._logs / "lost.log") for group in self._groups
+        )
 
     def remarks(self) -> list[str]:
         """As a worker makes them, and what was lost on the way."""

@@ -8,16 +8,18 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsbench.errors import BadInput
+from lsbench.execution import collector
 from lsbench.execution.cluster.assignment import Order
+from lsbench.execution.lines import reason
 from lsbench.records import Bandwidth, SampleRecord, StepCost
-from lsbench.spec import GenerateRequest
+from lsbench.spec import GenerateRequest, StrategyChoice
 
 if TYPE_CHECKING:
     from lsbench.engine.stack import DecoderStack
@@ -79,6 +81,17 @@ class Loaded:
     gpu: str | None
     niceness: int = 0
     files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What was asked of every rank of a group, and raised an error on all of them.
+
+    Attributes:
+        reason: in one line.
+    """
+
+    reason: str
 
 
 class Rank:
@@ -151,6 +164,35 @@ class Rank:
             gpu = gpus[0] if gpus else None
             return Loaded(stack.num_layers, threads, gpu, os.nice(0), self._files(meeting))
 
+    def change(self, others: Sequence[StrategyChoice], warm_up: Sequence[GenerateRequest]) -> None:
+        """Other strategies take the place of those beside the baseline; the model stays loaded.
+
+        Raises:
+            BadInput: one is not installed here, or cannot calibrate.
+        """
+        with _told(f"changing to {', '.join(choice.label for choice in others) or 'the baseline'}"):
+            self._made = self._worker.with_others([_contender(choice) for choice in others])
+            self._made.prepare()
+            self._made.warm_up(warm_up)
+
+    def apply(self, function: Callable[..., object], *arguments: object) -> object:
+        """What a function makes of this rank's worker; ``Failed`` where it raises an error of its own.
+
+        Raises:
+            Disagreement: one of the ranks that share the model failed alone.
+        """
+        from lsbench.engine.agreement import Disagreement
+
+        with _told(function.__name__):
+            try:
+                return function(self._worker, *arguments)
+            except Disagreement:
+                raise
+            except Exception as error:
+                self._worker.stack.agreement.failed(error)
+                traceback.print_exc()
+                return Failed(reason(error))
+
     def prepare(self) -> None:
         """As ``Worker.prepare``."""
         with _told("calibrating"):
@@ -160,6 +202,7 @@ class Rank:
         """As ``Worker.warm_up``."""
         with _told("warming up"):
             self._worker.warm_up(requests)
+        collector.settle()
 
     def costs(self, typical: GenerateRequest) -> tuple[StepCost, ...]:
         """As ``Worker.costs``; every rank of a group is asked, since a step takes them all."""
@@ -256,8 +299,15 @@ def _words(order: Order) -> str:
 
 def _contenders(setup: Setup) -> tuple[Contender, ...]:
     """The driver knows them all; this host may not."""
+    return tuple(map(_contender, setup.choices))
+
+
+def _contender(choice: StrategyChoice) -> Contender:
+    from lsbench.execution.worker import Contender
+    from lsbench.strategy.registry import resolve
+
     try:
-        return setup.contenders()
+        return Contender(choice, resolve(choice))
     except BadInput as error:
         raise BadInput(f"On {platform.node()}: {error}") from error
 
