@@ -152,7 +152,7 @@ def main() -> None:
         "--timed", type=int, default=3, help="how many of the best predicted the search times"
     )
     parser.add_argument("--weaken-after", type=int, default=8)
-    parser.add_argument("--weaken-factor", type=float, default=0.05)
+    parser.add_argument("--weaken-factor", type=float, default=0.01)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--no-others", action="store_true", help="the grid alone")
@@ -182,10 +182,11 @@ def main() -> None:
 
     every = [*grid, *others]
     timed, predicted = [trial.timed for trial in every], [trial.predicted for trial in every]
+    ratio = sum(p / t for p, t in zip(predicted, timed, strict=True)) / len(every)
     print(
         f"1. over {len(every)} candidates: Pearson {correlation(predicted, timed):.3f}, "
         f"Spearman {correlation(rankdata(predicted).tolist(), rankdata(timed).tolist()):.3f}, "
-        f"mean of predicted / timed {sum(p / t for p, t in zip(predicted, timed, strict=True)) / len(every):.3f}"
+        f"mean of predicted / timed {ratio:.3f}"
     )
     for name, trials in (("of the grid", grid), ("of other kinds", others)):
         if trials:
