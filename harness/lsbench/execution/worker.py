@@ -306,7 +306,11 @@ class Worker:
         output = self._outputs[key_of(self._baseline.label, request, "generate")]
         window = ScoreWindow(context=request.prompt_tokens, continuation=output)
         # With sampling, the strategy chooses with the very numbers the baseline drew with.
-        sampler = None if request.sampling.greedy else Sampler(request.sampling, request.seed)
+        sampler = (
+            None
+            if request.sampling.greedy
+            else Sampler(request.sampling, request.seed, self._stack.agreement)
+        )
         scored = self._scored(strategy, window, sampler)
         return tuple(chosen == token for chosen, token in zip(scored.choices, output, strict=True))
 
