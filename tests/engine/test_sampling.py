@@ -8,6 +8,7 @@ from scipy.stats import chisquare
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from lsbench.engine import Sampler, likeliest, probabilities
+from lsbench.engine.native import prepare
 from lsbench.spec import Sampling
 
 SOME_LOGITS = torch.tensor([1.0, 3.0, 0.5, 2.5, -1.0, 2.0, 0.0], dtype=torch.float64)
@@ -136,3 +137,18 @@ def test_a_distribution_need_not_sum_to_one():
 def test_the_likeliest_of_each_row_is_the_first_of_those_alike(dtype):
     logits = torch.tensor([[0.0, 3.0, 1.0, 3.0], [-1.0, -2.0, -1.5, -3.0], [1.0, 1.0, 1.0, 2.0]], dtype=dtype)
     assert likeliest(logits) == [1, 0, 3]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+    st.integers(1, 4),
+    st.integers(1, 130),
+    st.integers(0, 999),
+)
+def test_of_several_alike_the_first_is_the_likeliest(dtype, rows, vocabulary, seed):
+    prepare()  # so that compiled code finds it, where there is any
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(-3, 3, (rows, vocabulary), generator=generator).to(dtype)
+    assert likeliest(logits) == logits.double().numpy().argmax(-1).tolist()
+    assert likeliest(torch.full_like(logits, -torch.inf)) == [0] * rows

@@ -172,6 +172,23 @@ class KVCache:
                 # A view: hidden states are never written to.
                 self.resume[sequence, position] = hidden[row]
 
+    def complete_newest(self, sequence: int, first: int, hidden: Tensor) -> None:
+        """The positions from ``first`` on ran every sub-layer exactly, and nothing was done to earlier ones.
+
+        What ``complete`` and ``settle`` do, for what nearly every step is. ``hidden`` [n, D] enters the head.
+        """
+        length = int(self.lengths[sequence])
+        if self.resume or self.draft_starts[sequence] != _NO_DRAFT:
+            rows = np.arange(length - first)
+            self.complete(sequence, rows + first, hidden, rows)
+        else:
+            self.frontier[sequence, first:length] = 2 * self.num_layers
+        if self.exact_lengths[sequence] >= first:
+            self.exact_lengths[sequence] = length
+            self._states[sequence] = 0
+        else:
+            self._states[sequence] |= EXACT
+
     def settle(self, sequence: int, since: int = 0) -> None:
         """Sum up ``sequence`` again after a step or a cut that changed nothing before position ``since``."""
         exact, length = self.exact_lengths[sequence], int(self.lengths[sequence])

@@ -28,6 +28,7 @@ class Lane:
     Attributes:
         cache: where the sequence is kept.
         policy: who may stop the only new position or change its plan, or None.
+        plan: as given.
         first, end: the new positions are ``first`` to before ``end``.
         rows: the step's rows of the new positions.
         runs: 2L flags; a policy may change those still to come.
@@ -39,6 +40,7 @@ class Lane:
         tally: what is done besides running the new positions is added to it.
         has_left: whether the new positions have left out a sub-layer; then none of them is exact.
         has_brought_up: whether the step has changed older positions.
+        follows_exact: every older position is exact everywhere.
         pending, masked, inexact: for each layer, whether an older position may be so there.
     """
 
@@ -49,6 +51,7 @@ class Lane:
         self.rows = slice(first_row, first_row + count)
         self.end = int(cache.lengths[sequence])
         self.first = self.end - count
+        self.plan = plan
         self.runs: Sequence[bool] = plan.run
         self.kv_fill = plan.kv_fill
         self.check_layers = frozenset(policy.check_layers(cache.num_layers)) if policy else frozenset()
@@ -56,6 +59,7 @@ class Lane:
         self.has_left = False
         self.has_brought_up = False
         found = cache.states_before(sequence, self.first)
+        self.follows_exact = not found.any()
         self.pending: list[bool] = ((found & PENDING) != 0).tolist()
         self.masked: list[bool] = ((found & MASKED) != 0).tolist()
         self.inexact: list[bool] = ((found & (PENDING | MASKED | APPROXIMATE)) != 0).tolist()

@@ -141,7 +141,9 @@ class DecoderStack:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token ids [N] int64 to hidden states [N, D]."""
-        embedded = self.embedding(tokens)
+        # A module of another kind may do more than look up.
+        plain = type(self.embedding) is nn.Embedding
+        embedded = torch.embedding(self.embedding.weight, tokens) if plain else self.embedding(tokens)
         return embedded if self._embedding_factor is None else embedded * self._embedding_factor
 
     def head(self, hidden: Tensor) -> Tensor:

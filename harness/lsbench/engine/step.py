@@ -310,9 +310,11 @@ class Step:
         for layer in self._check_layers:
             events[[2 * layer - 2, 2 * layer]] = True
         for lane in self.lanes:
-            left_out = ~np.array(lane.runs)
+            left_out = ~(lane.plan.flags if lane.runs is lane.plan.run else np.array(lane.runs))
             events[:last] |= left_out
             events[1:] |= left_out
+            if lane.follows_exact and not lane.riders:
+                continue
             layers = np.array(lane.pending) | lane.masked
             if (self._state[lane.rows] == EXACT).any() or lane.riders:
                 layers |= lane.inexact
@@ -407,6 +409,10 @@ class Step:
     def _finish(self) -> None:
         hidden = self.hidden
         for lane in self.lanes:
+            undisturbed = not (lane.riders or lane.has_brought_up or lane.has_left)
+            if undisturbed and (self._state[lane.rows] == EXACT).all():
+                lane.cache.complete_newest(lane.sequence, lane.first, hidden[lane.rows])
+                continue
             rows = np.arange(lane.rows.start, lane.rows.stop)
             if lane.riders:
                 rows = np.concatenate([lane.riders, rows])

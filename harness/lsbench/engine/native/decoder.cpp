@@ -1,5 +1,5 @@
-// What torch sees: the operators `lsbench::product`, `lsbench::product_int8` and `lsbench::rms_norm`, and the class
-// `lsbench.Decoder` that runs sub-layers.
+// What torch sees: the operators `lsbench::product`, `lsbench::product_int8`, `lsbench::rms_norm` and
+// `lsbench::likeliest`, and the class `lsbench.Decoder` that runs sub-layers.
 #include <ATen/ATen.h>
 #include <torch/custom_class.h>
 #include <torch/library.h>
@@ -100,6 +100,36 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
     norm_of<BFloat16>(x.contiguous(), weight, float(epsilon), out);
   else
     TORCH_CHECK(false, "rms_norm: float32 or bfloat16, got ", x.scalar_type());
+  return out;
+}
+
+template <class Number>
+int64_t likeliest_of(const Number* logits, int64_t count) {
+  const int64_t whole = count - count % kLanes;
+  Floats several = Floats{} - INFINITY;
+  for (int64_t i = 0; i < whole; i += kLanes) several = larger(load(logits + i), several);
+  float highest = several[0];
+  for (int lane = 1; lane < kLanes; lane++) highest = std::max(highest, several[lane]);
+  for (int64_t i = whole; i < count; i++) highest = std::max(highest, float(logits[i]));
+  int64_t i = 0;
+  while (i < count && float(logits[i]) != highest) i++;
+  return i < count ? i : 0;
+}
+
+// The place of the largest of each row of [N, V], of several alike the first.
+Tensor likeliest(const Tensor& logits) {
+  TORCH_CHECK(logits.dim() == 2 && logits.size(1) > 0, "likeliest: [N, V >= 1], got ", logits.sizes());
+  const Tensor rows = logits.contiguous();
+  Tensor out = at::empty({rows.size(0)}, rows.options().dtype(at::kLong));
+  for (int64_t r = 0; r < rows.size(0); r++) {
+    const int64_t begin = r * rows.size(1);
+    if (rows.scalar_type() == at::kFloat)
+      out.data_ptr<int64_t>()[r] = likeliest_of(rows.data_ptr<float>() + begin, rows.size(1));
+    else if (rows.scalar_type() == at::kBFloat16)
+      out.data_ptr<int64_t>()[r] = likeliest_of(rows.data_ptr<BFloat16>() + begin, rows.size(1));
+    else
+      TORCH_CHECK(false, "likeliest: float32 or bfloat16, got ", rows.scalar_type());
+  }
   return out;
 }
 
@@ -209,6 +239,7 @@ TORCH_LIBRARY(lsbench, m) {
   m.def("product(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
   m.def("product_int8(Tensor x, Tensor weight, Tensor scale, Tensor? bias) -> Tensor");
   m.def("rms_norm(Tensor x, Tensor weight, float epsilon) -> Tensor");
+  m.def("likeliest(Tensor logits) -> Tensor");
   m.class_<Decoder>("Decoder")
       .def(torch::init<const std::vector<std::vector<std::optional<Tensor>>>&,
                        const std::vector<std::vector<std::optional<Tensor>>>&,
@@ -223,6 +254,7 @@ TORCH_LIBRARY_IMPL(lsbench, CPU, m) {
   m.impl("product", &product);
   m.impl("product_int8", &product_int8);
   m.impl("rms_norm", &rms_norm);
+  m.impl("likeliest", &likeliest);
 }
 
 }  // namespace lsbench

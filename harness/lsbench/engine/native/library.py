@@ -93,6 +93,11 @@ def prepare(tell: Callable[[str], None] = lambda message: None) -> NativeStatus:
     return _LOADED[0]
 
 
+def is_loaded() -> bool:
+    """Whether the library's operators are there; nothing is built or loaded."""
+    return bool(_LOADED) and _LOADED[0].available
+
+
 def foresee() -> NativeStatus | None:
     """What ``prepare`` will find, as far as that is known without building or loading anything.
 
@@ -290,6 +295,10 @@ def _describe_to_torch() -> None:
 
     torch.library.register_fake("lsbench::rms_norm", lambda x, weight, epsilon: torch.empty_like(x))
     torch.library.impl("lsbench::rms_norm", "CUDA")(torchs_norm)
+    torch.library.register_fake(
+        "lsbench::likeliest", lambda logits: logits.new_empty(logits.shape[0], dtype=torch.int64)
+    )
+    torch.library.impl("lsbench::likeliest", "CUDA")(lambda logits: logits.argmax(-1))
     torch.library.register_fake("lsbench::product", meta)
     torch.library.impl("lsbench::product", "CUDA")(plain)
     torch.library.register_fake("lsbench::product_int8", meta_int8)
