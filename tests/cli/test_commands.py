@@ -236,7 +236,15 @@ HEAVY = "torch transformers lm_eval ray deepspeed scipy numpy datasets pandas hy
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["ls", "--help"], ["doctor", "--help"], ["--version"], ["rn"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["tune", "--help"],
+        ["ls", "--help"],
+        ["doctor", "--help"],
+        ["--version"],
+        ["rn"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments):
     program = (

@@ -13,6 +13,7 @@ from lsbench.cli.doctor import doctor
 from lsbench.cli.listing import ls
 from lsbench.cli.report import report
 from lsbench.cli.run import run
+from lsbench.cli.tune import tune
 from lsbench.errors import nearest
 
 app = typer.Typer(
@@ -39,13 +40,25 @@ def _root(
 
 
 app.command()(run)
+app.command()(tune)
 app.command()(report)
 app.command("check-strategy")(check_strategy)
 app.command()(doctor)
 app.add_typer(ls, name="ls")
 
-_COMMANDS = ("run", "report", "check-strategy", "doctor", "ls", "strategies", "tasks", "models", "runs")
-_KNOWN = "Known: run, report, check-strategy, doctor, ls"
+_COMMANDS = (
+    "run",
+    "tune",
+    "report",
+    "check-strategy",
+    "doctor",
+    "ls",
+    "strategies",
+    "tasks",
+    "models",
+    "runs",
+)
+_KNOWN = "Known: run, tune, report, check-strategy, doctor, ls"
 
 
 def explain(error: Exception) -> str:

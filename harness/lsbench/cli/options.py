@@ -22,7 +22,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Catalogue name, hub id, folder or GGUF file [smollm2-135m-instruct].",
+        help="Catalogue name, hub id, folder or GGUF file \\[smollm2-135m-instruct].",
         rich_help_panel=MODEL,
     ),
 ]
@@ -34,13 +34,13 @@ Revision = Annotated[str | None, typer.Option(help="Hub revision.", rich_help_pa
 Dtype = Annotated[
     str | None,
     typer.Option(
-        help="auto, float32, bfloat16, float16, float64, or int8wo: int8 weights [auto].",
+        help="auto, float32, bfloat16, float16, float64, or int8wo: int8 weights \\[auto].",
         rich_help_panel=MODEL,
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N [auto].", rich_help_panel=MODEL),
+    typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N \\[auto].", rich_help_panel=MODEL),
 ]
 IncludePath = Annotated[
     str | None, typer.Option(help="Folder with task YAML of your own.", rich_help_panel=TASKS)
@@ -70,7 +70,7 @@ Replicas = Annotated[
 Backend = Annotated[
     str | None,
     typer.Option(
-        help="local: this process alone; ray: processes that Ray places; auto: as needed [auto].",
+        help="local: this process alone; ray: processes that Ray places; auto: as needed \\[auto].",
         rich_help_panel=PLACE,
     ),
 ]
@@ -81,12 +81,12 @@ RayAddress = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(help="Of torch on the CPU [torch's choice].", rich_help_panel=MEASURE)
+    int | None, typer.Option(help="Of torch on the CPU \\[torch's choice].", rich_help_panel=MEASURE)
 ]
 Output = Annotated[
     str | None,
     typer.Option(
-        "--output", "--output-path", "-o", help="Where runs land [results].", rich_help_panel=OUTPUT
+        "--output", "--output-path", "-o", help="Where runs land \\[results].", rich_help_panel=OUTPUT
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)]

@@ -28,7 +28,7 @@ def run(
     tasks: options.Tasks = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What speed and quality are compared with [autoregressive]."),
+        typer.Option(metavar="NAME", help="What speed and quality are compared with \\[autoregressive]."),
     ] = None,
     model: options.Model = None,
     model_args: options.ModelArgs = None,

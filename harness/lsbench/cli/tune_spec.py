@@ -25,6 +25,7 @@ _SEARCHES = ("hyperopt", "random", "grid")
 _SKIP_SETS = ("choices", "ladder", "off")
 _OWN = (
     "trials",
+    "timed",
     "min_quality",
     "search",
     "grid_points",

@@ -149,6 +149,7 @@ class TuneLiveView:
             pace.stage, pace.stage_total = "", None
             pace.running.pop(trial.key, None)
             pace.trials.append(trial)
+            pace.consider(trial)
             if self._screen is not None:
                 self._screen.trial(pace, trial)
 

@@ -48,6 +48,18 @@ class TunePace:
         """Finished trials of this phase."""
         return sum(trial.kind == self.kind and trial.documents == self.documents for trial in self.trials)
 
+    def consider(self, trial: Trial) -> None:
+        """Take a finished trial for the best so far, where it is: what was timed goes before predictions."""
+        if trial.documents != "tuning" or trial.status != "ok" or trial.objective is None:
+            return
+        best = self.best
+        if best is None or best.objective is None:
+            self.best = trial
+        elif trial.kind == best.kind and trial.objective <= best.objective:
+            return
+        elif (best.kind, trial.kind) != ("timed", "predicted"):
+            self.best = trial
+
     def budget_left_s(self, now: float) -> float | None:
         """Of the time budget; None where there is none."""
         return (

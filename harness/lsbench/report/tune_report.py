@@ -18,6 +18,7 @@ from lsbench.report.tune_grid import grid_csv
 from lsbench.report.tune_words import (
     beside_default,
     cost_sentences,
+    found_heading,
     front_rows,
     prediction_sentence,
     quality_text,
@@ -136,6 +137,7 @@ def _content(tune: StoredTune) -> dict[str, Any]:
         "tone": tone,
         "reasons": [one_line(reason) for reason in result.reasons] if result else [],
         "best_file": f"lsbench run --config {tune.folder / BEST}" if (tune.folder / BEST).exists() else None,
+        "found": found_heading(tune),
         "beside": beside_default(tune),
         "costs": cost_sentences(tune),
         "foretold": prediction_sentence(tune),

@@ -116,12 +116,15 @@ class TuneDrawn:
             lines.append(self._text(pace.best_line(), "green", one_row=True))
         running = list(pace.running.values())
         lines += [self._text(f"trying {label}", "dim", one_row=True) for label in running[:_MOST_RUNNING]]
+        # The latest trials go before the front, the best of which is shown already.
+        room = self._console.size.height - len(lines) - 2
+        if pace.trials and room > 0:
+            latest = pace.trials[-min(room, _MOST_TRIALS) :]
+            lines.append(self._trials(latest))
+            room -= len(latest) + 2
         front, measured = pace.front()
         shown = self._sample(front)
-        room = self._console.size.height - len(lines) - (len(shown) + 2 if shown else 0) - 3
-        if pace.trials and room > 0:
-            lines.append(self._trials(pace.trials[-min(room, _MOST_TRIALS) :]))
-        if shown and self._console.size.height > len(lines) + len(shown) + 4:
+        if len(shown) > 1 and room >= len(shown):
             kind = "measured" if measured else "predicted"
             lines += [self._text(""), self._front(shown, f"front of {len(front)}, {kind}")]
         return Group(*lines)

@@ -13,6 +13,7 @@ from lsbench.report.tune_folder import StoredTune
 from lsbench.report.tune_words import (
     beside_default,
     cost_sentences,
+    found_heading,
     front_rows,
     prediction_sentence,
     tune_notes,
@@ -38,10 +39,12 @@ class TuneTable:
         if rows:
             table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
             table.add_column("")
-            table.add_column("best", overflow="fold")
-            table.add_column("as it is", overflow="fold")
+            table.add_column(found_heading(tune), overflow="fold")
+            if rows[0].default is not None:
+                table.add_column("without a search", overflow="fold")
             for row in rows:
-                table.add_row(*(Text(say(one_line(text))) for text in (row.name, row.best, row.default)))
+                cells = (row.name, row.best, row.default)
+                table.add_row(*(Text(say(one_line(text))) for text in cells if text is not None))
             yield table
         front, measured = front_rows(tune)
         if front:

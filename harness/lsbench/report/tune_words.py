@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lsbench.report import figures
@@ -21,7 +22,8 @@ class Beside:
 
     name: str
     best: str
-    default: str
+    default: str | None
+    """None where it cannot be run without a search, or is what was found."""
 
 
 def verdict(tune: StoredTune) -> tuple[str, Tone]:
@@ -47,16 +49,25 @@ def beside_default(tune: StoredTune) -> list[Beside]:
     if result is None or result.best is None:
         return []
     best, default = result.best, result.default
+    default = None if default is not None and default.label == best.label else default
     layers = tune.manifest.model.num_layers if tune.manifest.model else None
+    figures_of: dict[str, Callable[[Trial], str]] = {
+        "options": option_text,
+        "speedup": speed_text,
+        _quality_name(best): quality_text,
+        "drafts accepted": lambda trial: figures.share(trial.acceptance),
+        "layers per token": lambda trial: _layers(trial, layers),
+        "prompts": lambda trial: figures.NONE if trial.prompts is None else str(trial.prompts),
+    }
     rows = [
-        Beside("options", option_text(best), option_text(default) if default else figures.NONE),
-        Beside("speedup", speed_text(best), speed_text(default) if default else figures.NONE),
-        Beside(_quality_name(best), quality_text(best), quality_text(default) if default else figures.NONE),
-        Beside("drafts accepted", figures.share(best.acceptance), _share(default)),
-        Beside("layers per token", _layers(best, layers), _layers(default, layers)),
-        Beside("prompts", _count(best), _count(default)),
+        Beside(name, of(best), None if default is None else of(default)) for name, of in figures_of.items()
     ]
-    return [row for row in rows if (row.best, row.default) != (figures.NONE, figures.NONE)]
+    return [row for row in rows if row.best != figures.NONE or row.default not in (figures.NONE, None)]
+
+
+def found_heading(tune: StoredTune) -> str:
+    """What the best setting is called: one that does not beat the baseline is no find."""
+    return "best" if tune.result is not None and tune.result.beats_baseline else "what came closest"
 
 
 def speed_text(trial: Trial) -> str:
@@ -162,16 +173,8 @@ def _quality_name(trial: Trial) -> str:
     return one_line(trial.quality_name or "quality").replace("_", " ")
 
 
-def _share(trial: Trial | None) -> str:
-    return figures.NONE if trial is None else figures.share(trial.acceptance)
-
-
-def _layers(trial: Trial | None, layers: int | None) -> str:
-    if trial is None or trial.mean_layers is None:
+def _layers(trial: Trial, layers: int | None) -> str:
+    if trial.mean_layers is None:
         return figures.NONE
     mean = figures.significant(trial.mean_layers)
     return mean if layers is None else f"{mean} of {layers}"
-
-
-def _count(trial: Trial | None) -> str:
-    return figures.NONE if trial is None or trial.prompts is None else str(trial.prompts)

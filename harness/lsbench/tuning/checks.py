@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a search before a model is looked for."""
+"""What can be known to be wrong with a space before a model is looked for."""
 
 from __future__ import annotations
 
@@ -14,31 +14,24 @@ _MANY_LAYERS = 1000
 _CALIBRATED = "threshold"
 
 
-def check(spec: TuneSpec) -> None:
-    """Refuse it.
+def check_space(spec: TuneSpec) -> None:
+    """Refuse a space that no model could have.
 
     Raises:
-        BadInput: an unknown strategy, option, model or task (with the nearest valid name), a value or a space
-            that no model could take, nothing to search, more than can be placed.
+        BadInput: an unknown strategy or option (with the nearest valid name), a value that no model could
+            take, nothing to search, a threshold to calibrate where there is none or it is fixed.
     """
-    from lsbench.catalog import check_model_name
-    from lsbench.engine.native.library import graphs_wanted
-    from lsbench.evaluation.tasks import check_task_names
-    from lsbench.execution.plan import place
-
     strategy = registry.load_strategy(spec.strategy.name)
     narrowed, fixed = read_mapping(spec.space)
     some = ranking([(f"{layer}.{half}", 1.0, 1.0) for layer in range(1, 5) for half in ("attention", "mlp")])
     skip_sets = None if spec.skip_sets == "off" else SkipSets(some, spec.skip_sets)
     build_space(spec.with_fixed(fixed), _MANY_LAYERS, narrowed, skip_sets)
-    if spec.risk is not None and _CALIBRATED not in strategy.Options.model_fields:
+    if spec.risk is None:
+        return
+    if _CALIBRATED not in strategy.Options.model_fields:
         raise BadInput(
             f"--risk calibrates an option named {_CALIBRATED!r}, and {spec.strategy.name!r} has none; tune "
             "dynamic_exit with it, or leave --risk out"
         )
-    if spec.risk is not None and _CALIBRATED in {**spec.strategy.options, **fixed}:
+    if _CALIBRATED in {**spec.strategy.options, **fixed}:
         raise BadInput(f"--risk calibrates {_CALIBRATED!r}, which is fixed; leave out one of the two")
-    place(spec.run)
-    graphs_wanted()  # reads the environment variables of products
-    check_model_name(spec.run.model)
-    check_task_names(spec.run.tasks, spec.run.include_path)  # last: lm-eval's own index takes seconds to read
