@@ -7,6 +7,9 @@ import subprocess
 import pytest
 
 from lsbench.report.html import html_report
+from lsbench.report.tune_folder import StoredTune
+from lsbench.report.tune_report import tune_html
+from support.tune_folder import finalists, grid_trials, skipping_trials, write_search
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -57,3 +60,22 @@ def test_nothing_is_wider_than_a_narrow_window(tmp_path, metrics_of, slower, rec
     measured = re.search(r"<title>w(\d+)</title>", document)
     assert measured is not None
     assert int(measured[1]) <= width
+
+
+def test_a_search_fits_a_narrow_window_with_all_its_charts(tmp_path):
+    folders = [
+        write_search(
+            tmp_path / "skips", skipping_trials(), finalists(), shares={"skip_set": 0.6, "x" * 60: 0.1}
+        ),
+        write_search(tmp_path / "grid", grid_trials(), strategy="self_speculative", search="grid"),
+    ]
+    for folder, charts in zip(folders, (4, 3), strict=True):
+        page = folder / "report.html"
+        html = tune_html(StoredTune.open(folder))
+        page.write_text(re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", PROBE + "</body>"))
+        document, console = browse(page, tmp_path, 500)
+        assert console == ""
+        assert document.count("<svg") == charts
+        measured = re.search(r"<title>w(\d+)</title>", document)
+        assert measured is not None
+        assert int(measured[1]) <= 500
