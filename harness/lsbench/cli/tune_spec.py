@@ -43,7 +43,7 @@ _FLAGS = {
     "run": "--strategy",
 }
 """Fields whose flag is not the field's own name."""
-CHANGEABLE = frozenset({"trials", "time_budget_s", "trial_timeout_s"})
+CHANGEABLE = frozenset({"trials", "timed", "time_budget_s", "trial_timeout_s"})
 """What a search that goes on may be given anew: how long it goes on, not what it looks for."""
 
 

@@ -119,7 +119,8 @@ def _convergence(tune: StoredTune) -> Chart | None:
         f"the best {kind} one ({figures.ratio(speed)}) was trial {place} of {len(tuning)}"
         for kind, place, speed in told
     )
-    summary = f"{summary[:1].upper()}{summary[1:]}."
+    floor = "" if tune.manifest.spec.min_quality is None else ", as far as the quality floor allows"
+    summary = f"{summary[:1].upper()}{summary[1:]}{floor}."
     drawing = plot(
         dots,
         lines,
