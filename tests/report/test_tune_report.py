@@ -81,6 +81,12 @@ def test_a_search_that_was_stopped_says_how_to_go_on(tmp_path):
     assert "none is finished" in read(empty)
 
 
+def test_a_risk_that_nothing_was_calibrated_for_is_told(tmp_path):
+    folder = write_search(tmp_path / "risky", skipping_trials(), finalists(), risk=0.05)
+    write_tune_reports(folder)
+    assert "nothing here holds what --risk asked for" in read(folder)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"tune\.json"):
         write_tune_reports(tmp_path)

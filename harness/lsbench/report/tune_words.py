@@ -142,6 +142,8 @@ def tune_notes(tune: StoredTune) -> list[str]:
         notes.append(f"{len(failed)} of {len(tune.tuning)} trials failed; the first: {reason}")
     if result is None:
         return notes
+    if tune.manifest.spec.risk is not None and result.calibration is None:
+        notes.append("No threshold was calibrated: nothing here holds what --risk asked for.")
     if result.swing is not None and result.swing > _NOISY:
         notes.append(
             f"The machine's own speed went up and down by {figures.share(result.swing)} meanwhile; faster is "
