@@ -23,6 +23,10 @@ _WARM_UP = 1
 """Prompts of which a few tokens are run under a strategy before it is timed."""
 
 
+class Stopped(Exception):
+    """The search has ended, and a trial is still in hand."""
+
+
 @dataclass
 class Court:
     """What is needed to predict, and who is ready to.
@@ -58,8 +62,13 @@ class Runner:
         self._spec, self._folder, self._requests, self._view = spec, folder, tuple(requests), view
         self.court = court
         self._best: dict[Kind, Trial] = {}
+        self._stopped = False
         for trial in folder.trials:
             self._is_best(trial)
+
+    def stop(self) -> None:
+        """Keep nothing any more: what fails from now on fails because its replica is ended."""
+        self._stopped = True
 
     def attempt(self, bench: Bench, proposal: Proposal) -> float:
         """Try one setting that the searcher proposed, the cheap way where there is one.
@@ -150,10 +159,14 @@ class Runner:
             fields = measuring.failed(str(error))
         if unless:
             return None
+        if self._stopped:
+            raise Stopped
         trial = self.trial(kind, proposal, time.monotonic() - begun, fields)
         self._folder.add(trial)
+        # Either may be where the user's interruption is heard.
+        better = self._is_best(trial)
         self._view.trial_done(trial)
-        if self._is_best(trial):
+        if better:
             self._view.best(trial)
         return trial
 
@@ -195,8 +208,9 @@ class Runner:
 
 
 def best_predicted(trials: Sequence[Trial], most: int) -> list[Trial]:
-    """Those worth timing, the best first; none that was timed already."""
+    """Those worth timing, the best first: one of those predicted alike, none that was timed already."""
     timed = {trial.label for trial in trials if trial.kind == "timed" and trial.documents == "tuning"}
     good = [trial for trial in trials if trial.kind == "predicted" and trial.status == "ok"]
     good.sort(key=lambda trial: -(trial.objective or 0.0))
-    return [trial for trial in good[:most] if trial.label not in timed]
+    different = list({(trial.objective, trial.quality): trial for trial in reversed(good)}.values())[::-1]
+    return [trial for trial in different[:most] if trial.label not in timed]

@@ -6,6 +6,7 @@ on replicas whose model stays loaded, so that a trial costs some hundredths of a
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -21,8 +22,8 @@ from lsbench.tuning.searchers import OBJECTIVE
 from lsbench.tuning.trainable import NUMBER, Desk, trial
 
 _LOOK_EVERY_S = 0.01
-_END_S = 15.0
-"""How long Tune may take to end once nothing is proposed any more."""
+_END_S = 3.0
+"""How long Tune may take to end when a search ends early; it is left behind then."""
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -68,15 +69,19 @@ def search(
             free.put(bench)
 
     with ExitStack() as stack:
-        desk: Any = ray.remote(Desk)  # type: ignore[arg-type]
-        desk = desk.options(num_cpus=0, max_concurrency=len(benches) + 10).remote()
-        stack.callback(ray.kill, desk)
-        storage = stack.enter_context(tempfile.TemporaryDirectory(prefix="lsbench-tune-"))
+        # Tune may still write when this ends early.
+        storage = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="lsbench-tune-", ignore_cleanup_errors=True)
+        )
         pool = ThreadPoolExecutor(len(benches), "trial")
         # Threads that still run end when their replica does.
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        desk: Any = ray.remote(Desk)  # type: ignore[arg-type]
+        desk = desk.options(num_cpus=0, max_concurrency=len(benches) + 10).remote()
         tuner = _Tuner(proposals, desk, len(benches), storage)
         stack.callback(tuner.stop)
+        # Trials that wait at the desk end with it, and so does Tune.
+        stack.callback(ray.kill, desk)
         tuner.start()
         running: dict[Future[float], int] = {}
         next_one = desk.take.remote()
@@ -113,7 +118,7 @@ class _Tuner(threading.Thread):
         """Propose nothing any more, and wait a moment for what is left."""
         self._proposals.end()
         if self.is_alive():
-            self.join(_END_S if self._error is None else 0)
+            self.join(_END_S)
 
     def check(self) -> None:
         """Raise what went wrong.
@@ -129,6 +134,8 @@ class _Tuner(threading.Thread):
 
         from lsbench.tuning.asking import Asking
 
+        # It prints across whatever is shown; what matters is raised, or is a trial's reason.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         here = tune.with_resources(tune.with_parameters(trial, desk=self._desk), _this_node())
         tuner = tune.Tuner(
             here,
@@ -147,7 +154,7 @@ class _Tuner(threading.Thread):
                 name="search",
                 storage_path=self._storage,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=3),
+                failure_config=tune.FailureConfig(max_failures=1),
             ),
         )
         tuner.fit()

@@ -41,5 +41,10 @@ def trial(config: dict[str, Any], desk: Any) -> None:
     """One trial, as Ray Tune runs it."""
     import ray
     from ray import tune
+    from ray.exceptions import ActorDiedError
 
-    tune.report({OBJECTIVE: ray.get(desk.ask.remote(config[NUMBER]))})
+    try:
+        value = ray.get(desk.ask.remote(config[NUMBER]))
+    except ActorDiedError:
+        value = 0.0  # the search has ended before, and nobody asks
+    tune.report({OBJECTIVE: value})

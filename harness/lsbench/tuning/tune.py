@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from lsbench.execution.setup import Setup
     from lsbench.store.manifest import ModelFacts
     from lsbench.tuning.folder import TuneFolder
-    from lsbench.tuning.proposals import Origin, Proposals
+    from lsbench.tuning.proposals import Origin, Proposal, Proposals
+    from lsbench.tuning.runner import Court, Runner
     from lsbench.tuning.searchers import Searcher
     from lsbench.tuning.spaces import Space
     from lsbench.tuning.trials import Trial
@@ -81,6 +82,7 @@ class _Tuning:
         self.begun = time.monotonic()
         self.before_s = resume.manifest.search_s if resume is not None else 0.0
         self.resumed = resume
+        self.runner: Runner | None = None
 
     def run(self) -> TuneOutcome:
         from lsbench import pipeline
@@ -155,6 +157,7 @@ class _Tuning:
             backend.start(setup, self.tuning[:1], self.folder.path)
             return self._searched(backend, model)
         except KeyboardInterrupt as error:
+            self._stop()
             self.folder.update(status="interrupted", search_s=self._spent_s())
             self._keep_best_so_far()
             raise Interrupted(
@@ -162,6 +165,7 @@ class _Tuning:
                 f"Go on with: lsbench tune --resume {self.folder.reference}"
             ) from error
         except LsbenchError:
+            self._stop()
             self.folder.update(status="failed", search_s=self._spent_s())
             raise
 
@@ -170,15 +174,15 @@ class _Tuning:
         from lsbench.tuning.runner import Runner
 
         spec, view, benches = self.spec, self.view, backend.benches()
-        self.runner = Runner(spec, self.folder, self.tuning, view)
+        self.runner = runner = Runner(spec, self.folder, self.tuning, view)
         if spec.skip_sets != "off":
             self.space = self._space(model.num_layers, self._parts(benches[0]))
         proposals = self._proposals()
         earlier = [trial for trial in self.folder.trials if trial.documents == "tuning"]
         view.begin(spec.trials, spec.time_budget_s, self.before_s, earlier)
-        self._prepare_to_judge(benches, model)
-        self._search(proposals, benches)
-        finalists = self._finalists(proposals)
+        runner.court = self._court(benches, model)
+        self._search(runner, proposals, benches)
+        finalists = self._finalists(runner)
         if not finalists:
             return self._concluded(decide(()), None)
         view.phase("timed", "final", len(finalists))
@@ -189,6 +193,10 @@ class _Tuning:
         self.folder.note(*backend.remarks())
         outcome = decide(finals.trials, spec.min_quality, finals.swing or 0.0, finals.over_default)
         return self._concluded(outcome, finals)
+
+    def _stop(self) -> None:
+        if self.runner is not None:
+            self.runner.stop()
 
     # -- before the first trial -----------------------------------------------------------------------
 
@@ -277,8 +285,8 @@ class _Tuning:
             _proposed(self.folder.trials),
         )
 
-    def _prepare_to_judge(self, benches: Sequence[Bench], model: ModelFacts) -> None:
-        """Have trials predicted, where that can be done."""
+    def _court(self, benches: Sequence[Bench], model: ModelFacts) -> Court | None:
+        """What trials are predicted with, where that can be done."""
         from lsbench.tuning import ranks
         from lsbench.tuning.runner import Court
 
@@ -288,7 +296,7 @@ class _Tuning:
                 "Every trial was timed: predictions are made for greedy decoding of one prompt at a time, by "
                 "one process."
             )
-            return
+            return None
         if not folder.manifest.costs:
             self.view.stage("Measuring what a layer costs")
             typical = sorted(self.tuning, key=lambda request: len(request.prompt_tokens))
@@ -299,20 +307,28 @@ class _Tuning:
         def prepare(bench: Bench) -> object:
             return bench.ask(ranks.prepare_to_judge, self.tuning, model.sha256, folder.path, costs)
 
-        if all(prepare(bench) for bench in benches):
-            self.runner.court = Court(prepare, {bench.starts for bench in benches})
+        # They write the same, each for itself: the references are as large as what they stand for.
+        if not all(prepare(bench) for bench in benches):
+            return None
+        return Court(prepare, {bench.starts for bench in benches})
 
     # -- the trials -----------------------------------------------------------------------------------
 
-    def _search(self, proposals: Proposals, benches: Sequence[Bench]) -> None:
+    def _search(self, runner: Runner, proposals: Proposals, benches: Sequence[Bench]) -> None:
         from lsbench.tuning.runner import best_predicted
         from lsbench.tuning.search import search
 
-        runner, spec = self.runner, self.spec
+        spec = self.spec
+
+        def attempt(bench: Bench, proposal: Proposal) -> float:
+            value = runner.attempt(bench, proposal)
+            self.folder.update(search_s=self._spent_s())
+            return value
+
         kind = "timed" if runner.court is None else "predicted"
         share = _SEARCH_SHARE if kind == "timed" else _SEARCH_SHARE * _PREDICTING_SHARE
         self.view.phase(kind, "tuning", spec.trials)
-        search(proposals, benches, self._attempt, lambda: self._over(share))
+        search(proposals, benches, attempt, lambda: self._over(share))
         worth_timing = best_predicted(self.folder.trials, spec.timed)
         if worth_timing:
             self.view.phase("timed", "tuning", len(worth_timing))
@@ -323,11 +339,6 @@ class _Tuning:
             runner.timed(benches[0], given, trial.predicted_speedup)
             self.folder.update(search_s=self._spent_s())
 
-    def _attempt(self, bench: Bench, proposal: object) -> float:
-        value = self.runner.attempt(bench, proposal)  # type: ignore[arg-type]
-        self.folder.update(search_s=self._spent_s())
-        return value
-
     def _over(self, share: float) -> bool:
         budget = self.spec.time_budget_s
         return budget is not None and self._spent_s() > share * budget
@@ -335,10 +346,10 @@ class _Tuning:
     def _spent_s(self) -> float:
         return self.before_s + time.monotonic() - self.begun
 
-    def _finalists(self, proposals: Proposals) -> list[Trial]:
+    def _finalists(self, runner: Runner) -> list[Trial]:
         """The best that was found, and the default."""
         tried = [trial for trial in self.folder.trials if trial.documents == "tuning"]
-        best = self.runner.best
+        best = runner.best
         default = next((trial for trial in reversed(tried) if trial.origin == "default"), None)
         finalists = [] if best is None else [best]
         if (
@@ -383,8 +394,7 @@ class _Tuning:
         return OptionShares(shares=found.shares, explained=found.explained, trials=found.trials)
 
     def _keep_best_so_far(self) -> None:
-        runner = getattr(self, "runner", None)
-        best = runner.best if runner is not None else None
+        best = self.runner.best if self.runner is not None else None
         if best is None:
             return
         words = "The best so far of a search that was interrupted: not judged on prompts that it never saw."
