@@ -9,11 +9,11 @@ import pytest
 
 from lsbench.errors import BadInput
 from lsbench.report.tune_charts import tune_charts
-from lsbench.report.tune_folder import StoredTune, speed_front
+from lsbench.report.tune_folder import StoredTune, option_text, speed_front
 from lsbench.report.tune_grid import grid_csv, grid_of
 from lsbench.report.tune_maps import contour
 from lsbench.report.tune_report import write_tune_reports
-from support.tune_folder import finalists, grid_trials, skipping_trials, write_search
+from support.tune_folder import finalists, grid_trials, skipping_trials, trial, write_search
 
 SHARES = {"skip_set": 0.61, "max_skip_ratio": 0.2}
 
@@ -113,7 +113,7 @@ def test_the_front_is_of_what_was_timed_where_anything_was(searched, tmp_path):
     only = write_search(tmp_path / "only", [t for t in skipping_trials() if t.kind == "predicted"])
     front, measured = speed_front(StoredTune.open(only).tuning)
     assert not measured
-    qualities = [trial.quality for trial in front]
+    qualities = [trial.quality or 0.0 for trial in front]
     assert qualities == sorted(qualities)
 
 
@@ -133,7 +133,10 @@ def test_a_grid_is_a_map_and_a_table(grid):
     assert drawn.rows == (1, 3, 5, 7)
     assert drawn.values[3][0] is None  # the one that failed
     assert drawn.measured
-    assert (drawn.columns[drawn.best[1]], drawn.rows[drawn.best[0]]) in ((16, 3), (16, 5))
+    assert drawn.best is not None
+    row, column = drawn.best
+    assert (drawn.columns[column], drawn.rows[row]) in ((16, 3), (16, 5))
+    assert "The thick line" in read(grid)
     rows = list(csv.DictReader(io.StringIO(read(grid, "grid.csv"))))
     assert len(rows) == 20
     assert rows[0]["draft.exit_layer"] == "8"
@@ -146,6 +149,14 @@ def test_a_grid_is_a_map_and_a_table(grid):
 def test_another_search_has_no_grid(searched):
     assert grid_of(StoredTune.open(searched)) is None
     assert grid_csv(StoredTune.open(searched)) is None
+
+
+def test_what_was_fixed_is_not_repeated_with_every_trial():
+    text = "self_speculative:draft=static_exit,draft.exit_layer=8,draft_stop=0,num_speculations=3"
+    point = {"draft.exit_layer@static_exit": 8, "num_speculations": 3, "draft.kv_fill?": False}
+    assert option_text(trial(0, text, point=point)) == "draft.exit_layer=8,num_speculations=3"
+    assert option_text(trial(0, text, point={})) == text.removeprefix("self_speculative:")
+    assert option_text(trial(0, "dynamic_skip")) == "as it is"
 
 
 def test_contours_lie_where_the_surface_has_their_value():

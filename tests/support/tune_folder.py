@@ -29,7 +29,10 @@ def trial(number: int, text: str, **changes: Any) -> Trial:
         "strategy": choice.name,
         "options": choice.options,
         "label": choice.label,
-        "point": {key: value for key, value in choice.options.items() if not isinstance(value, list)},
+        "point": {
+            f"{key}:22.attention" if isinstance(value, list) else key: isinstance(value, list) or value
+            for key, value in choice.options.items()
+        },
         "quality_name": "token_agreement",
         "prompts": 8,
         "seconds": 9.5,

@@ -21,6 +21,8 @@ def test_a_search_that_pays_says_after_how_many_tokens(finals):
     assert result.payback is not None
     # 0.05 s less 0.04 s is 0.01 s a token.
     assert result.payback.tokens == 60_000
+    assert result.payback.fewest is not None
+    assert result.payback.most is not None
     assert result.payback.fewest < 60_000 < result.payback.most
     assert "60,000 generated tokens" in result.payback.words
 
@@ -29,6 +31,7 @@ def test_what_is_not_faster_for_certain_never_pays(finals):
     unsure = [finals[0].model_copy(update={"speedup_ci95": (0.9, 1.6)})]
     result = make_result("tune", decide(unsure), unsure, search_s=600, baseline_seconds_per_token=0.05)
     assert not result.beats_baseline
+    assert result.payback is not None
     assert result.payback.tokens is None
     assert "does not pay" in result.payback.words
 
@@ -46,6 +49,7 @@ def test_predictions_are_paired_with_what_was_timed_for_tuning(make_trial, final
     ]
     timed = [make_trial(n, speedup=s) for n, s in speeds.items()]
     agreement = agreement_of([*predicted, *timed, *finals])
+    assert agreement is not None
     assert agreement.pairs == 3
     assert agreement.rank_correlation == pytest.approx(1)
     assert agreement.median_error == pytest.approx(0.01 / 1.2)
@@ -54,9 +58,13 @@ def test_predictions_are_paired_with_what_was_timed_for_tuning(make_trial, final
 
 def test_a_timed_trial_may_carry_its_own_prediction(make_trial):
     timed = [make_trial(n, speedup=1 + n, predicted_speedup=3.0 - n) for n in range(3)]
-    assert agreement_of(timed).rank_correlation == pytest.approx(-1)
+    agreement = agreement_of(timed)
+    assert agreement is not None
+    assert agreement.rank_correlation == pytest.approx(-1)
     alike = [make_trial(n, speedup=1.5, predicted_speedup=3.0 - n) for n in range(3)]
-    assert agreement_of(alike).rank_correlation is None
+    agreement = agreement_of(alike)
+    assert agreement is not None
+    assert agreement.rank_correlation is None
 
 
 def test_what_is_written_is_read(tmp_path, finals):

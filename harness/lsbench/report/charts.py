@@ -194,7 +194,9 @@ def _guide(guide: Guide, x: _Scale, y: _Scale) -> str:
     if guide.axis == "x":
         at = x.at(guide.value)
         near_end = at > (x.start + x.end) / 2
-        said = _said(at + (-4 if near_end else 4), _TOP + 10, guide.words, "end" if near_end else "start")
+        said = _said(
+            at + (-4 if near_end else 4), _HEIGHT - _BOTTOM - 6, guide.words, "end" if near_end else "start"
+        )
         return f'<path class="guide" d="M{at:.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>{said}'
     at = y.at(guide.value)
     said = _said(WIDTH - _RIGHT - 4, at - 4, guide.words, "end")

@@ -178,8 +178,11 @@ def _grid(tune: StoredTune) -> Chart | None:
     kind = "measured" if grid.measured else "predicted"
     summary = (
         f"The best {kind} speedup is {figures.ratio(value)}, at {one_line(grid.x)}={grid.columns[column]} "
-        f"and {one_line(grid.y)}={grid.rows[row]}. The thick line is where both speeds are the same."
+        f"and {one_line(grid.y)}={grid.rows[row]}."
     )
+    known = [each for values in grid.values for each in values if each is not None]
+    if grid.numbers and min(known) < 1 <= max(known):
+        summary += " The thick line is where it is as fast as the baseline."
     title = f"Speedup over {one_line(grid.x)} and {one_line(grid.y)}"
     return Chart("grid", title, summary, (), grid_map(grid, f"{title}. {summary}"))
 

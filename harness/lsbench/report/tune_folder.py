@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsbench.spec import StrategyChoice
 from lsbench.tuning.pareto import front, trial_front
 from lsbench.tuning.result import TuneResult, read_result
 from lsbench.tuning.trials import TRIALS, Trial, TrialsFile, TuneManifest, read_manifest
+
+_OPTION_OF_KEY = re.compile(r"[@?:]")
+"""What may follow an option's name in a coordinate's key: whose it is, whether it is given, a part of it."""
 
 
 @dataclass(frozen=True)
@@ -90,5 +95,11 @@ def speed_front(trials: list[Trial]) -> tuple[list[Trial], bool]:
 
 
 def option_text(trial: Trial) -> str:
-    """Its options as ``--strategy`` takes them, without the strategy's name; ``as it is`` for none."""
-    return trial.label.removeprefix(trial.strategy).removeprefix(":") or "as it is"
+    """Its options as ``--strategy`` takes them, less what the search was told to fix; ``as it is`` for none.
+
+    A coordinate's key begins with the option that it decides, so that a point tells what was searched. The
+    default may lie outside the space; then all is told.
+    """
+    searched = {_OPTION_OF_KEY.split(key)[0] for key in trial.point}
+    options = {name: value for name, value in trial.options.items() if name in searched or not searched}
+    return StrategyChoice(name="", options=options).label.removeprefix(":") or "as it is"
