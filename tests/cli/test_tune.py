@@ -143,6 +143,7 @@ def test_a_search_is_stopped_goes_on_and_is_reported(cli, processes, tune_of, ma
     kept = {trial.key for trial in TrialsFile(folder / TRIALS).read().trials}
     assert len(kept) >= 4
     assert read_manifest(folder).status == "interrupted"
+    assert "the search has not ended" in (folder / "report.html").read_text()
 
     said = cli("tune", "--resume", "latest", "--output", results, "--seed", 5)
     assert said.code == 2

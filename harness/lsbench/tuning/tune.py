@@ -152,6 +152,8 @@ class _Tuning:
 
     def _on(self, backend: ClusterBackend, setup: Setup, model: ModelFacts) -> TuneOutcome:
         """With everything there but the replicas."""
+        from lsbench.report.tune_report import write_tune_reports
+
         try:
             self.view.stage(f"Loading {model.id} in {model.dtype}")
             backend.start(setup, self.tuning[:1], self.folder.path)
@@ -160,6 +162,7 @@ class _Tuning:
             self._stop()
             self.folder.update(status="interrupted", search_s=self._spent_s())
             self._keep_best_so_far()
+            write_tune_reports(self.folder.path)
             raise Interrupted(
                 "interrupted; every finished trial is kept, and best.yaml holds the best so far. "
                 f"Go on with: lsbench tune --resume {self.folder.reference}"
