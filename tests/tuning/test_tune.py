@@ -17,8 +17,7 @@ from lsbench.spec import RunSpec, parse_strategy
 from lsbench.store.samples import SamplesFile
 from lsbench.tuning.folder import FINAL_SAMPLES, TuneFolder
 from lsbench.tuning.measuring import PENALTY
-from lsbench.tuning.proposals import Proposals
-from lsbench.tuning.searchers import TreeParzen
+from lsbench.tuning.proposing import proposals_of, proposed
 from lsbench.tuning.space_building import build_space
 from lsbench.tuning.spec import TuneSpec
 from lsbench.tuning.trials import read_manifest
@@ -133,22 +132,13 @@ def test_whatever_a_trial_dies_of_the_search_goes_on(make_spec):
     assert "fault" not in outcome.result.best.options
 
 
-def follows(folder: Path, spec: TuneSpec, starts: int, drawn: int) -> None:
+def follows(folder: Path, spec: TuneSpec) -> None:
     """Every trial is what the searcher proposes when it knows just those before it: none was forgotten."""
-    predicted = sorted(
-        (trial for trial in trials_in(folder) if trial.kind == "predicted"), key=lambda trial: trial.number
-    )
+    tried = proposed(trials_in(folder))
     space = build_space(spec.strategy, 4)
-    for place, trial in enumerate(predicted):
-        asked = Proposals(
-            space,
-            TreeParzen(space, spec.seed, drawn),
-            space.starting_points(most=starts),
-            spec.trials,
-            default=space.default(),
-            earlier=predicted[:place],
-        )
-        proposal = asked.next()
+    assert [trial.number for trial in tried] == list(range(spec.trials))
+    for place, trial in enumerate(tried):
+        proposal = proposals_of(spec, space, tried[:place]).next()
         assert proposal is not None
         assert (proposal.number, proposal.choice.label) == (trial.number, trial.label)
 
@@ -171,7 +161,7 @@ def test_an_interrupted_search_keeps_the_best_and_goes_on_as_if_it_had_not_been(
     after = trials_in(outcome.folder)
     assert after[:5] == before
     assert after[5:] == view.trials
-    follows(path, spec, starts=3, drawn=4)
+    follows(path, spec)
     assert read_manifest(path).segments == 2
     assert outcome.result.default is not None
     assert outcome.result.default.prompts == 5
@@ -204,5 +194,5 @@ def test_a_search_that_is_killed_loses_nothing_and_repeats_nothing(make_spec, tm
     outcome = tune(spec, Watched(), TuneFolder.resume(path))
     after = trials_in(outcome.folder)
     assert after[: len(before)] == before
-    follows(path, spec, starts=4, drawn=5)
+    follows(path, spec)
     assert outcome.result.best is not None

@@ -113,6 +113,40 @@ def judge(worker: Worker, choice: StrategyChoice) -> Judged | Unjudged:
     )
 
 
+def losses(
+    worker: Worker,
+    choices: Sequence[StrategyChoice],
+    requests: Sequence[GenerateRequest],
+    model_sha256: str,
+) -> list[list[float]]:
+    """For each strategy, on each prompt, the share of the full model's tokens that it would not have chosen.
+
+    Raises:
+        ValueError: one can only be timed.
+        Exception: whatever a strategy raises.
+    """
+    from lsbench.strategy.registry import resolve
+    from lsbench.tuning.judge import Judge, Judgement
+    from lsbench.tuning.references import make_references
+
+    strategies = [resolve(choice) for choice in choices]
+    for strategy in strategies:
+        strategy.prepare(worker.preparation)
+    found: list[list[float]] = [[] for _ in choices]
+    for request in requests:
+        # One after the other: what is kept of a prompt is large.
+        references = make_references(worker.stack, worker.tokenizer, [request], model_sha256)
+        if not references.references:
+            continue
+        for own, strategy in zip(found, strategies, strict=True):
+            judgement = Judge(references, ()).judge(strategy)
+            if not isinstance(judgement, Judgement):
+                raise ValueError(judgement.reason)
+            (agreement,) = judgement.agreement
+            own.append(1 - agreement.agreed / agreement.compared)
+    return found
+
+
 def parts_of_model(worker: Worker) -> list[tuple[str, float, float]]:
     """Each sub-layer as skip sets name it, its block influence on calibration prompts, and its bytes."""
     influence = worker.preparation.influence.tolist()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OBJECTIVE = "objective"
 """What Ray Tune calls the figure that is made large."""
-_GAMMA = 1.5
+_GAMMA = 2.5
 """Of n trials the best gamma times the root of n are what a good point looks like. HyperOpt's own 0.25 is two
 of sixty, too few to tell which of a dozen parts of a skip set matter (tests/benchmarks/tpe_skip_set.py)."""
 _NEIGHBOURS = 200

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from lsbench.execution.setup import Setup
     from lsbench.store.manifest import ModelFacts
     from lsbench.tuning.folder import TuneFolder
-    from lsbench.tuning.proposals import Origin, Proposal, Proposals
+    from lsbench.tuning.proposals import Proposal, Proposals
     from lsbench.tuning.runner import Court, Runner
-    from lsbench.tuning.searchers import Searcher
     from lsbench.tuning.spaces import Space
     from lsbench.tuning.trials import Trial
     from lsbench.tuning.view import TuneView
@@ -38,9 +37,6 @@ _SEARCH_SHARE = 0.65
 """Of a time budget: the rest is for timing the winner and the default."""
 _PREDICTING_SHARE = 0.5
 """Of the search's share: the rest is for timing what is predicted to be best."""
-_DRAWN = 10
-"""Trials before the first that rests on what came of others."""
-_ORIGINS: dict[str, Origin] = {"hyperopt": "searcher", "random": "random", "grid": "grid"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +79,7 @@ class _Tuning:
         self.before_s = resume.manifest.search_s if resume is not None else 0.0
         self.resumed = resume
         self.runner: Runner | None = None
+        self.calibration: str | None = None
 
     def run(self) -> TuneOutcome:
         from lsbench import pipeline
@@ -97,6 +94,7 @@ class _Tuning:
         from lsbench.execution.shards import check_shardable
         from lsbench.store.manifest import ModelFacts
         from lsbench.store.naming import ensure_writable
+        from lsbench.tuning.calibrating import divide
         from lsbench.tuning.checks import check_space
         from lsbench.tuning.folder import TuneFolder
 
@@ -125,6 +123,9 @@ class _Tuning:
         requests = build_requests(everything, tokenizer, facts.context_length, facts.eos_token_ids)
         split = self._split(requests)
         self.tuning, self.final = _divided(requests.generations, split)
+        self.held: list[GenerateRequest] = []
+        if spec.risk is not None:
+            self.held, self.final = divide(self.final, spec.risk, spec.delta)
         model = ModelFacts(
             id=source.id,
             path=str(source.path),
@@ -174,18 +175,21 @@ class _Tuning:
 
     def _searched(self, backend: ClusterBackend, model: ModelFacts) -> TuneOutcome:
         from lsbench.tuning.finals import time_finalists
+        from lsbench.tuning.proposing import proposals_of, proposed
         from lsbench.tuning.runner import Runner
 
         spec, view, benches = self.spec, self.view, backend.benches()
         self.runner = runner = Runner(spec, self.folder, self.tuning, view)
         if spec.skip_sets != "off":
             self.space = self._space(model.num_layers, self._parts(benches[0]))
-        proposals = self._proposals()
+        proposals = proposals_of(spec, self.space, proposed(self.folder.trials))
         earlier = [trial for trial in self.folder.trials if trial.documents == "tuning"]
         view.begin(spec.trials, spec.time_budget_s, self.before_s, earlier)
         runner.court = self._court(benches, model)
         self._search(runner, proposals, benches)
         finalists = self._finalists(runner)
+        if spec.risk is not None and finalists:
+            finalists = [self._calibrated(benches[0], runner, finalists[0], model), *finalists[1:]]
         if not finalists:
             return self._concluded(decide(()), None)
         view.phase("timed", "final", len(finalists))
@@ -267,27 +271,6 @@ class _Tuning:
             ]
         return []
 
-    def _proposals(self) -> Proposals:
-        from lsbench.tuning.proposals import Proposals
-        from lsbench.tuning.searchers import Drawn, Grid, TreeParzen
-
-        spec, space = self.spec, self.space
-        starts = space.starting_points(most=max(2, min(8, spec.trials // 3)))
-        searcher: Searcher
-        if spec.search == "hyperopt":
-            searcher = TreeParzen(space, spec.seed, min(_DRAWN, max(len(starts) + 1, spec.trials // 3)))
-        else:
-            searcher = Grid(space, spec.grid_points) if spec.search == "grid" else Drawn(space, spec.seed)
-        return Proposals(
-            space,
-            searcher,
-            starts if spec.search == "hyperopt" else (),
-            spec.trials,
-            _ORIGINS[spec.search],
-            space.default(),
-            _proposed(self.folder.trials),
-        )
-
     def _court(self, benches: Sequence[Bench], model: ModelFacts) -> Court | None:
         """What trials are predicted with, where that can be done."""
         from lsbench.tuning import ranks
@@ -363,6 +346,22 @@ class _Tuning:
             finalists.append(default)
         return finalists
 
+    def _calibrated(self, bench: Bench, runner: Runner, winner: Trial, model: ModelFacts) -> Trial:
+        """The winner with a threshold that a guarantee holds of; as it is where there is none."""
+        from lsbench.tuning.calibrating import calibrated
+        from lsbench.tuning.proposals import Proposal
+
+        self.view.stage("Calibrating the threshold")
+        found = calibrated(bench, self.spec, self.space, winner, self.held, model.sha256)
+        self.calibration = found.words
+        self.folder.note(found.words)
+        self.view.note(found.words)
+        if found.choice is None:
+            return winner
+        number = max(trial.number for trial in self.folder.trials) + 1
+        changed = Proposal(number, {}, found.choice, "prediction")
+        return runner.trial("timed", changed, 0.0, {"status": "ok"})
+
     # -- the end --------------------------------------------------------------------------------------
 
     def _concluded(self, outcome: Outcome, finals: object) -> TuneOutcome:
@@ -379,6 +378,7 @@ class _Tuning:
             over_default=known.over_default if known else None,
             swing=known.swing if known else None,
             importance=self._importance(),
+            calibration=self.calibration,
         )
         write_result(self.folder.path, result)
         if outcome.best is not None:
@@ -388,8 +388,9 @@ class _Tuning:
 
     def _importance(self) -> OptionShares | None:
         from lsbench.tuning.importance import option_importance
+        from lsbench.tuning.proposing import proposed
 
-        trials = [trial for trial in _proposed(self.folder.trials) if trial.status == "ok" and trial.point]
+        trials = [trial for trial in proposed(self.folder.trials) if trial.status == "ok" and trial.point]
         values = [trial.objective or 0.0 for trial in trials]
         found = option_importance(self.space, [trial.point for trial in trials], values, self.spec.seed)
         if found is None:
@@ -426,12 +427,3 @@ def _divided(
     tuning = [each for each in requests if each.doc_id in split.tuning.get(each.task, ())]
     final = [each for each in requests if each.doc_id in split.final.get(each.task, ())]
     return tuning, sorted(final, key=lambda each: (place(each), each.repeat))
-
-
-def _proposed(trials: Sequence[Trial]) -> list[Trial]:
-    """One of each number: what the searcher was told of it."""
-    found: dict[int, Trial] = {}
-    for trial in trials:
-        if trial.documents == "tuning" and trial.origin != "prediction":
-            found.setdefault(trial.number, trial)
-    return [found[number] for number in sorted(found)]
