@@ -7,7 +7,7 @@ are accepted. An MLP weighs twice an attention. What is made large is the speedu
 - *ranked*: block influence is known, as in a real search, and is exactly 0 where a layer changes nothing.
 - *blind*: it tells nothing; the six right sub-layers stand anywhere among twelve candidates (4096 sets).
 
-    python tests/benchmarks/tpe_skip_set.py [--seeds 10] [--trials 60]
+    python tests/benchmarks/tpe_skip_set.py [--seeds 10] [--first 0] [--trials 60]
 """
 
 from __future__ import annotations
@@ -97,13 +97,14 @@ def main() -> None:
     """Print how often each finds it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--trials", type=int, default=60)
     given = parser.parse_args()
     ways = {"TPE": "hyperopt", "drawing": "random"}
     for ranked in (True, False):
         for name, way in ways.items():
             after = []
-            for seed in range(given.seeds):
+            for seed in range(given.first, given.first + given.seeds):
                 problem = Problem(seed, ranked)
                 spec = asked(way, seed, given.trials)
                 after.append(found_after(problem, proposals_of(spec, problem.space)))

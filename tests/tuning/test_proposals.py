@@ -7,6 +7,7 @@ import pytest
 from lsbench.spec import StrategyChoice, parse_strategy
 from lsbench.tuning.proposals import Proposals
 from lsbench.tuning.searchers import Drawn, Grid
+from lsbench.tuning.skip_sets import SkipSets, ranking
 from lsbench.tuning.space_building import build_space
 from support.tune_folder import trial
 
@@ -89,6 +90,15 @@ def test_the_default_comes_first_even_outside_the_space(space):
     assert (first.choice, first.origin, first.point) == (default, "default", {})
     inside = Proposals(space, Says(), [], most=3, default=default).next()
     assert inside.point == point(6, "mask")
+
+
+def test_a_default_that_leaves_to_itself_what_the_space_decides_lies_nowhere():
+    skip_sets = SkipSets(ranking([("2.mlp", 1.0, 1.0), ("3.mlp", 2.0, 1.0)]), "choices")
+    space = build_space(StrategyChoice(name="dynamic_skip"), LAYERS, skip_sets=skip_sets)
+    first = Proposals(space, Says(), [], most=3, default=space.default()).next()
+    assert "skip_set" not in first.choice.options
+    assert None not in first.choice.options.values()
+    assert first.point == {}
 
 
 def test_earlier_trials_are_known_and_not_repeated_and_a_gap_is_filled_first(space):

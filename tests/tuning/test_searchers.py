@@ -76,9 +76,12 @@ def test_points_of_every_kind_come_back_as_they_went():
         next(searcher.propose([(space.start, float("nan"))], 1))
 
 
-def test_what_follows_a_proposal_lies_near_it(space):
-    points = TreeParzen(space, 0, 1).propose([(space.start, 1.0)], 1)
-    first = next(points)
-    assert {
-        sum(first[key] != point[key] for key in first) for point, _ in zip(points, range(10), strict=False)
-    } <= {0, 1}
+def test_what_follows_hyperopts_own_proposal_lies_near_the_best_that_is_known(space):
+    worse = dict.fromkeys(space.start, True)
+    points = TreeParzen(space, 0, 1).propose([(worse, 0.5), (space.start, 1.0)], 2)
+    next(points)
+    near = [
+        sum(space.start[key] != point[key] for key in space.start)
+        for point, _ in zip(points, range(10), strict=False)
+    ]
+    assert set(near) == {0, 1}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from lsbench.errors import BadInput
 from lsbench.spec import StrategyChoice
 from lsbench.tuning.coordinates import Point
 from lsbench.tuning.searchers import Searcher
@@ -119,9 +120,9 @@ class Proposals:
         return None
 
     def _point_of(self, choice: StrategyChoice) -> Point:
-        from lsbench.errors import BadInput
-
+        """Where it lies; nowhere if its options leave to a default what the space decides."""
         try:
-            return self._space.point_of(choice)
+            point = self._space.point_of(choice)
+            return point if self._space.to_choice(point).label == choice.label else {}
         except BadInput:
             return {}

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 OBJECTIVE = "objective"
 """What Ray Tune calls the figure that is made large."""
-_GAMMA = 2.5
+_GAMMA = 1.0
 """Of n trials the best gamma times the root of n are what a good point looks like. HyperOpt's own 0.25 is two
-of sixty, too few to tell which of a dozen parts of a skip set matter (tests/benchmarks/tpe_skip_set.py)."""
+of sixty."""
 _NEIGHBOURS = 200
-"""How many points near a proposal are looked at, at most."""
+"""How many points near the best one are looked at, at most."""
 
 Known = Sequence[tuple[Point, float]]
 """Whole points and what came of them: the larger the better, and finite."""
@@ -46,8 +46,9 @@ class Searcher(Protocol):
 class TreeParzen:
     """Tree-structured Parzen estimators: HyperOpt's, through Ray Tune's ``HyperOptSearch``.
 
-    Where HyperOpt proposes what was tried before, as it does when it is sure, points follow that differ from
-    it in one coordinate, then in more.
+    HyperOpt looks at each coordinate by itself and takes the likeliest value, so that with a dozen switches
+    it soon proposes what was tried before, again and again. Then points follow that differ from the best one
+    that is known in one coordinate, later in more (tests/benchmarks/tpe_skip_set.py says what that is worth).
 
     Args:
         space: what to search.
@@ -59,15 +60,16 @@ class TreeParzen:
         self._space, self._seed, self._drawn = space, seed, drawn
 
     def propose(self, known: Known, number: int) -> Iterator[Point]:
-        """HyperOpt's, then those near it."""
+        """HyperOpt's, then those near the best."""
         random = np.random.default_rng([self._seed, number])
         proposed = self._suggested(known, int(random.integers(2**31)))
         yield proposed
+        best = max(known, key=lambda each: each[1])[0] if known else proposed
+        applicable = [each for each in self._space.dimensions if holds(each.when, best)]
         for place in range(_NEIGHBOURS):
-            applicable = [each for each in self._space.dimensions if holds(each.when, proposed)]
             count = min(len(applicable), 1 + place // (2 * len(applicable)))
             changed = random.choice(len(applicable), size=count, replace=False)
-            yield {**proposed, **{applicable[at].key: applicable[at].domain.draw(random) for at in changed}}
+            yield {**best, **{applicable[at].key: applicable[at].domain.draw(random) for at in changed}}
 
     def _suggested(self, known: Known, seed: int) -> Point:
         from ray.tune.search.hyperopt import HyperOptSearch

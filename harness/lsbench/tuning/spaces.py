@@ -91,7 +91,8 @@ class Space:
         fixed = [assignment for assignment in self.assignments if isinstance(assignment, Fixed)]
         unset = {each.dimension.key: each.default for each in searched if isinstance(each.default, str)}
         point = {**self.start, **unset}
-        options = {each.option: each.fixed for each in fixed if holds(each.when, point)}
+        given = {each.option: each.fixed for each in fixed if holds(each.when, point)}
+        options = {name: value for name, value in given.items() if value is not None}
         choice = StrategyChoice(name=self.strategy, options=options)
         try:
             resolve(choice).check(self.num_layers)
