@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
@@ -39,6 +40,7 @@ def search(
     proposals: Proposals,
     benches: Sequence[Bench],
     attempt: Callable[[Bench, Proposal], float],
+    storage: Path,
     over: Callable[[], bool] = lambda: False,
 ) -> None:
     """Try what is proposed until nothing is, or the time is over; Ray is connected.
@@ -48,6 +50,7 @@ def search(
         benches: where: as many trials run at once as there are.
         attempt: tries one and says what the searcher is told, which is finite. It is called in a thread of
             its own for each bench; what it raises ends the search.
+        storage: a folder for what Ray Tune writes, which is deleted in the end.
         over: whether the time is; what runs then is finished.
 
     Raises:
@@ -69,16 +72,15 @@ def search(
             free.put(bench)
 
     with ExitStack() as stack:
-        # Tune may still write when this ends early.
-        storage = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="lsbench-tune-", ignore_cleanup_errors=True)
-        )
+        # Nothing is read from it again; what a killed process left there goes too.
+        shutil.rmtree(storage, ignore_errors=True)
+        stack.callback(shutil.rmtree, storage, ignore_errors=True)
         pool = ThreadPoolExecutor(len(benches), "trial")
         # Threads that still run end when their replica does.
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         desk: Any = ray.remote(Desk)  # type: ignore[arg-type]
         desk = desk.options(num_cpus=0, max_concurrency=len(benches) + 10).remote()
-        tuner = _Tuner(proposals, desk, len(benches), storage)
+        tuner = _Tuner(proposals, desk, len(benches), str(storage.absolute()))
         stack.callback(tuner.stop)
         # Trials that wait at the desk end with it, and so does Tune.
         stack.callback(ray.kill, desk)

@@ -314,7 +314,7 @@ class _Tuning:
         kind = "timed" if runner.court is None else "predicted"
         share = _SEARCH_SHARE if kind == "timed" else _SEARCH_SHARE * _PREDICTING_SHARE
         self.view.phase(kind, "tuning", spec.trials)
-        search(proposals, benches, attempt, lambda: self._over(share))
+        search(proposals, benches, attempt, self.folder.path / "logs" / "tune", lambda: self._over(share))
         worth_timing = best_predicted(self.folder.trials, spec.timed)
         if worth_timing:
             self.view.phase("timed", "tuning", len(worth_timing))
