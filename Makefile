@@ -21,11 +21,11 @@ $(STAMP): pyproject.toml
 run: $(STAMP)
 	$(BIN)/lsbench run --strategy dynamic_skip --tasks humaneval,humaneval_bpb --limit 8
 
-# Slow ones other than the proofs run one after the other: they time things and hold whole models.
+# What shares a model, a Ray or a pair of ranks stands in one file, and stays in one process.
 test: $(STAMP)
 	$(FAST)
 	$(BESIDE) -m "not ($(QUICK))" $(PROOFS)
-	$(BIN)/python -m pytest -m "not ($(QUICK))" $(PROOFS:%=--ignore=%)
+	$(BESIDE) --dist loadfile -m "not ($(QUICK))" $(PROOFS:%=--ignore=%)
 
 quick: $(STAMP)
 	$(FAST)

@@ -32,6 +32,9 @@ class NotPermitted(Exception):
     """This machine does not let us make namespaces; the text says what it refused."""
 
 
+_OF_ONE_HOST = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",)
+
+
 @dataclass(frozen=True)
 class Host:
     """One of the two: a process that holds its namespaces."""
@@ -53,7 +56,8 @@ class Host:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, **environment},
+            # This process may hold a Ray of its own, which is for one host alone.
+            env={name: value for name, value in os.environ.items() if name not in _OF_ONE_HOST} | environment,
             check=False,
         )
 

@@ -56,6 +56,7 @@ class RaySession:
         check_ray()
         self._folder: Path | None = None
         self._connected = False
+        self._before = {name: os.environ.get(name) for name in _QUIET}
         if address is None:
             os.environ.update(_QUIET)
         else:
@@ -119,6 +120,12 @@ class RaySession:
                 _keep_logs(self._folder, logs)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+        # Whoever this process starts later, a cluster of several hosts for one, is to choose for itself.
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
     def _start(self, ledger: Ledger | None) -> None:
         import psutil
