@@ -8,7 +8,7 @@ import pytest
 from lsbench.report.live import LiveView
 
 FAULTY = '''
-import signal, time
+import os, signal, time
 from pathlib import Path
 from typing import Literal
 from lsbench.engine import ConstantPolicy, DepthPlan
@@ -82,14 +82,14 @@ def ray_session(faulty_plugin):
     """Ray, started as a run starts it; runs find it and leave it."""
     from lsbench.execution.cluster.session import RaySession
 
-    before = dict(os.environ)
-    session = RaySession(None, None)
     of_one_host = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    before = os.environ.get(of_one_host)
+    session = RaySession(None, None)
     assert os.environ[of_one_host] == "0"
     yield session
     session.close(None)
     # A process that starts a cluster of several hosts later does not inherit what suits one.
-    assert os.environ.get(of_one_host) == before.get(of_one_host)
+    assert os.environ.get(of_one_host) == before
 
 
 class Watched(LiveView):
