@@ -92,7 +92,7 @@ class Space:
         unset = {each.dimension.key: each.default for each in searched if isinstance(each.default, str)}
         point = {**self.start, **unset}
         given = {each.option: each.fixed for each in fixed if holds(each.when, point)}
-        options = {name: value for name, value in given.items() if value is not None}
+        options: dict[str, JsonValue] = {n: value for n, value in given.items() if value is not None}
         choice = StrategyChoice(name=self.strategy, options=options)
         try:
             resolve(choice).check(self.num_layers)
