@@ -10,7 +10,7 @@ import pytest
 
 from lsbench.catalog.models import resolve_model
 from lsbench.errors import BadInput, UnsupportedModel
-from lsbench.execution.shards import check_shardable, shared_files
+from lsbench.execution.shards import check_shardable, foreseen_files, shared_files
 from support import rank_jobs
 from support.families.folders import family_folder
 from support.families.models import VARIANTS
@@ -200,3 +200,16 @@ def test_an_architecture_of_no_family_is_refused_before_weights_are_read(tmp_pat
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     with pytest.raises(UnsupportedModel, match="'gpt2'"):
         check_shardable(tmp_path, 2)
+
+
+def test_what_is_foreseen_is_what_is_found():
+    """A ledger holds the names before DeepSpeed makes the files; clean-up finds them by the port."""
+    foreseen = foreseen_files("127.0.0.1", 1, 2)
+    try:
+        for file in foreseen:
+            file.write_bytes(b"")
+        assert shared_files(1) == foreseen
+        assert shared_files(2) == []
+    finally:
+        for file in foreseen:
+            file.unlink(missing_ok=True)

@@ -180,6 +180,15 @@ def shared_files(port: int) -> list[Path]:
     return sorted(_SHARED.glob(mine)) if _SHARED.is_dir() else []
 
 
+def foreseen_files(address: str, port: int, size: int) -> list[Path]:
+    """What DeepSpeed makes there for ``size`` ranks that meet at ``address``, until all have it open.
+
+    A process that is killed while they load leaves them, so they are written down before.
+    """
+    mine = f"{_SHARED_NAME}_{os.getuid()}_{address}_{port}"
+    return [_SHARED / f"{mine}_{rank}" for rank in range(size)] if _SHARED.is_dir() else []
+
+
 # -- joining ------------------------------------------------------------------------------------------
 
 

@@ -186,12 +186,22 @@ class Group:
                 self._ledger.process(answer.pid)
         elif isinstance(answer, Meeting):
             self._meeting = answer
+            self._foresee(answer)
         elif isinstance(answer, Loaded):
             self.loaded[asked.rank] = answer
             if self._ledger is not None:
                 for file in answer.files:
                     self._ledger.file(file)
         return answer
+
+    def _foresee(self, meeting: Meeting) -> None:
+        """Write down what ranks are about to make in this host's memory: a kill may come while they load."""
+        if self._ledger is None or not meeting.shares_memory or self.wheres[0].node != self._session.node:
+            return
+        from lsbench.execution.shards import foreseen_files
+
+        for file in foreseen_files(meeting.address, meeting.port, self.size):
+            self._ledger.file(file)
 
     def _next_record(self) -> SampleRecord | None:
         import ray
