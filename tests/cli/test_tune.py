@@ -58,6 +58,8 @@ def tune_of(tiny_model, tiny_tasks, results):
         (("-s", "static_exit", "--space", "exit_layer=3..2"), ["exit_layer", "3..2"]),
         (("-s", "static_exit", "--space", "exit_layer"), ["--space 'exit_layer'", "NAME=LOW..HIGH"]),
         (("-s", "static_exit", "--space-file", "/nowhere.yaml"), ["/nowhere.yaml"]),
+        (("-s", "static_exit", "--replicas", "3", "--concurrency", "2"), ["--replicas 3", "--concurrency 2"]),
+        (("-s", "static_exit", "--backend", "local"), ["--backend local", "Ray places the trials"]),
         (("-s", "dynamic_exit", "--space", "threshold=0.5..0.9", "--fix", "threshold=0.7"), ["both fixed"]),
         (("-s", "static_exit", "--minimize", "tpot", "--maximize", "speedup"), ["exclude each other"]),
         (("-s", "static_exit", "--minimize", "speedup"), ["--maximize speedup"]),

@@ -102,6 +102,11 @@ class _Tuning:
         check_space(spec)
         if run.backend == "local":
             raise BadInput("--backend local: Ray places the trials of a search; leave it out")
+        if spec.concurrency is not None and run.replicas not in (1, spec.concurrency):
+            raise BadInput(
+                f"--replicas {run.replicas} and --concurrency {spec.concurrency}: a search has as many "
+                "replicas as trials at a time; give one of the two"
+            )
         baseline = StrategyChoice(name=run.baseline)
         pipeline.check(run.model_copy(update={"strategies": (baseline,)}))
         leftovers.clean(view.note)
@@ -133,7 +138,8 @@ class _Tuning:
             num_layers=facts.num_layers,
             dtype=dtype,
         )
-        at_once = spec.concurrency or max(1, len(devices(device)) // run.tensor_parallel)
+        each_device = max(1, len(devices(device)) // run.tensor_parallel)
+        at_once = spec.concurrency or (run.replicas if run.replicas > 1 else each_device)
         backend = ClusterBackend(
             place(_placed(spec, at_once)), view, address=run.ray_address, max_retries=run.max_retries
         )
