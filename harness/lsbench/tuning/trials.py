@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import pydantic_core
 from pydantic import Field, JsonValue, ValidationError
 
-from lsbench.errors import BadInput, DamagedResults, LsbenchError
+from lsbench.errors import BadInput, DamagedResults
 from lsbench.metrics import Interval
 from lsbench.records import StepCost
 from lsbench.spec import Frozen, StrategyChoice
 from lsbench.store.atomic import write_atomically
+from lsbench.store.line_file import LineFile
 from lsbench.store.machine import GitState, Hardware
 from lsbench.store.manifest import ModelFacts, first_problem
 from lsbench.tuning.domains import Token
@@ -170,16 +168,8 @@ class TrialsRead:
     torn_bytes: int
 
 
-class TrialsFile:
-    """Appends trials, and reads them back, as ``store.samples.SamplesFile`` does records.
-
-    A trial is one ``write`` of a whole line on a descriptor opened for appending, then ``fsync``: a process
-    killed at any moment leaves at most one line without its newline.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor: int | None = None
+class TrialsFile(LineFile):
+    """Appends trials, and reads them back, as ``store.samples.SamplesFile`` does records."""
 
     def read(self) -> TrialsRead:
         """Read every trial; a missing file holds none. A trial that was not ``ok`` may have been tried again.
@@ -209,41 +199,13 @@ class TrialsFile:
             found[trial.key] = trial
         return TrialsRead(tuple(found.values()), sound, len(content) - sound)
 
-    def cut_to(self, length: int) -> None:
-        """Drop everything from byte ``length`` on; ``read`` says how much is sound."""
-        os.truncate(self.path, length)
-
     def append(self, trial: Trial) -> None:
         """Add one line and see it onto the disk.
 
         Raises:
             LsbenchError: the line could not be written whole; the file is then as it was.
         """
-        # Infinite numbers become strings: every JSON reader takes them, and so does read().
-        line = pydantic_core.to_json(trial.model_dump(by_alias=True), inf_nan_mode="strings") + b"\n"
-        before: int | None = None
-        try:
-            if self._descriptor is None:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-                self._descriptor = os.open(self.path, flags, 0o666)
-            before = os.fstat(self._descriptor).st_size
-            if os.write(self._descriptor, line) != len(line):
-                raise OSError("the disk is full")
-            os.fsync(self._descriptor)
-        except OSError as error:
-            if self._descriptor is not None and before is not None:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._descriptor, before)
-            raise LsbenchError(
-                f"Cannot write to {self.path}: {error.strerror or error}; what was finished is kept, "
-                "and --resume goes on from there."
-            ) from error
-
-    def close(self) -> None:
-        """Close the descriptor that appends go through."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._write(trial)
 
     def _parse(self, line: bytes, number: int) -> Trial:
         try:

@@ -12,7 +12,7 @@ from lsbench.errors import EXIT_DONE, EXIT_SAMPLES_FAILED, LsbenchError
 from lsbench.execution.cluster import backend
 from lsbench.execution.cluster.patience import Patience
 from lsbench.measurement.pairing import comparable_in_time, pair_up
-from lsbench.store import samples
+from lsbench.store import line_file
 from lsbench.store.run_folder import RunFolder
 from support.models import single_thread
 from support.processes import children, ranks
@@ -132,7 +132,7 @@ def test_a_disk_that_is_full_ends_the_run_with_one_line_and_everything_closed(sp
         return write(descriptor, line)
 
     with monkeypatch.context() as patch:
-        patch.setattr(samples.os, "write", fills_up)
+        patch.setattr(line_file.os, "write", fills_up)
         with pytest.raises(
             LsbenchError, match=r"samples.jsonl: No space left on device; what was .* --resume"
         ):
