@@ -76,7 +76,7 @@ def test_every_cycle_takes_as_many_tokens_as_drafting_and_verifying_does(text: s
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=20, deadline=None, suppress_health_check=RELAXED)
 @given(speculations)
 def test_more_cycles(text: str) -> None:
     check_cycles(text)

@@ -49,7 +49,8 @@ class Arena:
         given = f"MARK, VICTIM, HARNESS = {self.mark!r}, {str(self.victim)!r}, {os.getpid()}\n"
         began = time.monotonic()
         outcome = self.sandbox.run(given + program, test)
-        assert time.monotonic() - began < WALL_S + 3
+        # What removes a folder that resists takes its time beside other tests; what goes on takes for ever.
+        assert time.monotonic() - began < WALL_S + 20
         assert not outcome.passed, outcome
         assert outcome.reason != "passed"
         self.nothing_is_left()

@@ -16,7 +16,7 @@ from support.models import single_thread
 from support.runs import go, lines_of
 from support.two_hosts import AUTHENTICATION, Host, NotPermitted, ray_cluster, two_hosts
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.hosts]
 
 BIN = Path(sys.executable).parent
 SCRIPT = Path(__file__).parents[3] / "docs" / "cluster" / "lsbench.sbatch"
