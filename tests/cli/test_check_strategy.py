@@ -9,6 +9,8 @@ import pytest
 from lsbench.strategy import conformance
 from lsbench.strategy.conformance.kit import CHECKS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 STATIC = ("-s", "static_exit:exit_layer=2")
 
 

@@ -14,7 +14,7 @@ from lsbench.report.live import LiveView
 from lsbench.store.run_folder import RunFolder
 from support.runs import go
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 L = 4
 ATTENTION, MLP, HEAD, EMBEDDING = (

@@ -5,7 +5,7 @@ import pytest
 from lsbench.errors import EXIT_DONE
 from support.runs import go
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def test_repeats_and_sampling_act_and_clashes_are_noted(spec_for):

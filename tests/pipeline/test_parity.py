@@ -15,7 +15,7 @@ from lsbench.strategy import Emitted, Strategy
 from lsbench.strategy.loops import decode
 from support.runs import go
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 class Claiming(Strategy):

@@ -10,7 +10,7 @@ from lsbench.records import Products
 from lsbench.store.run_folder import RunFolder
 from support.runs import go
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 LEFT_OUT = "torch's own (left out by LSBENCH_PRODUCTS=torch)"
 COMPILED = Products(kind="native", detail="compiled for AVX2", most_rows=24)

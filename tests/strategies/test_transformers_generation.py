@@ -13,6 +13,8 @@ from lsbench.engine import Sampler, Session
 from lsbench.spec import Sampling, ScoreWindow
 from support.requests import generate_request
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = [(5, 17, 3, 44, 8, 21, 9), (60,), (7, 8, 9, 7, 8, 9, 7, 8, 9, 7, 8)]
 OUTSIDE = [
     "hf_generate",

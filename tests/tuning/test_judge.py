@@ -19,6 +19,8 @@ from support.judging import COSTS, Bench, bench_of, llama_bench, taken_per_cycle
 from support.models import single_thread
 from support.speculation import drafts
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "strategies" / "example_prompt_lookup"
 LAYERS = 6
 RELAXED = [HealthCheck.too_slow, HealthCheck.filter_too_much]

@@ -51,6 +51,7 @@ def _run(stack: DecoderStack) -> tuple[list[Tensor], Session]:
     return logits, session
 
 
+@pytest.mark.slow
 def test_the_layers_that_it_runs_are_the_standard_ones():
     found = {name for name in VARIANTS if _stacks(name, torch.float32)[0].native is not None}
     assert found == set(STANDARD)
