@@ -31,7 +31,7 @@ from lsbench.tuning.drafts import (
     shared_or_new,
     work_of_rows,
 )
-from lsbench.tuning.loops import Decoding, Speculation, loop_of
+from lsbench.strategy.decoding_loop import Decoding, Speculation, loop_of
 from lsbench.tuning.previous_logits import PreviousLogits
 from lsbench.tuning.references import Reference, References
 from lsbench.tuning.walk import Walk, Walked
