@@ -119,6 +119,15 @@ class Fidelity(_Model):
     """Outputs that were compared with the baseline's: what ``identical_outputs`` is out of."""
 
 
+class AcceptanceAt(_Model):
+    """What became of the drafted tokens that stood at one place of their drafts."""
+
+    position: int
+    """1 is the first token that a cycle drafts."""
+    drafted: int
+    accepted: int
+
+
 class Speculation(_Model):
     """Draft-and-verify counts; rates are None when nothing was drafted."""
 
@@ -127,6 +136,9 @@ class Speculation(_Model):
     acceptance_rate: float | None
     mean_accepted_length: float | None
     verify_passes: int
+    acceptance_by_position: tuple[AcceptanceAt, ...] = ()
+    """From 1 to the longest draft; empty when nothing was drafted, and in folders of before. Added up they
+    are ``drafted`` and ``accepted``: a draft that a stop condition cut counts as accepted up to the cut."""
 
 
 class Parity(_Model):
@@ -172,6 +184,31 @@ class Certificate(_Model):
     """How often it drew again, over all spots."""
     spots: int
     """After how many different beginnings."""
+
+
+class TimeShares(_Model):
+    """Where the seconds of decoding went, as shares of all of them that make 1. A part that cannot be told is
+    None and stays in ``other``."""
+
+    draft_layers: float | None = None
+    """Layers run to draft tokens; 0 where nothing is drafted."""
+    draft_heads: float | None = None
+    """Final norm and output head behind each drafted token."""
+    layers: float | None = None
+    """Layers of the steps that decide tokens: verifying passes where tokens are drafted, else every step."""
+    head: float | None = None
+    """Final norm and output head of these."""
+    fixed: float | None = None
+    """What every step takes besides: embedding, bookkeeping, choosing the likeliest token."""
+    checks: float | None = None
+    """Looking at tokens on their way up: heads made for that alone, and reading a confidence."""
+    kv_fill: float | None = None
+    """Projecting keys and values that were left out, or running left-out positions later."""
+    sampling: float | None = None
+    """Drawing tokens; 0 under greedy decoding."""
+    other: float
+    """The rest: Python, waiting, whatever was not measured. Below 0, the measured costs were too high: the
+    shares err by at least as much."""
 
 
 class Remainder(_Model):
@@ -225,6 +262,10 @@ class BaselineMetrics(_Model):
     """The share of what memory allows at which its step of one token runs: all weights that it reads ÷ the
     machine's bandwidth ÷ the step's measured costs. None where that was not measured, of a baseline that is
     not the engine's own, and of batches."""
+    time_shares: TimeShares | None = None
+    """Where its decode time went."""
+    no_time_shares: str | None = None
+    """Why that cannot be told, in words for people."""
 
 
 class StrategyMetrics(_Model):
@@ -245,6 +286,10 @@ class StrategyMetrics(_Model):
     """Of sampled outputs."""
     ceiling: Ceiling | None
     memory: Memory | None
+    time_shares: TimeShares | None = None
+    """Where its decode time went."""
+    no_time_shares: str | None = None
+    """Why that cannot be told, in words for people."""
 
 
 class Metrics(_Model):

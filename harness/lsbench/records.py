@@ -125,6 +125,9 @@ class SampleRecord(BaseModel):
     """Emitted ids, the one that completed a stop condition included."""
     text: str | None = None
     """Emitted text, cut where the stop string begins."""
+    token_texts: tuple[str, ...] | None = None
+    """What each of ``token_ids`` adds to the text; a token that only begins a character, or is special, adds
+    nothing. Together they are the text before it is cut. None in folders of before."""
     stop_reason: StopReason | None = None
     ttft_s: float | None = None
     """Seconds from the request to the first token, prefill included."""
@@ -136,6 +139,19 @@ class SampleRecord(BaseModel):
     drafted: int | None = None
     accepted: int | None = None
     verify_passes: int | None = None
+    token_s: tuple[float, ...] | None = None
+    """For each of ``token_ids``, seconds from the request until it was out: the first is ``ttft_s``, the last
+    ``ttft_s + decode_s``. Tokens that came out together share a time, those of one verify pass among them.
+    This and the next three are None in folders of before."""
+    drafted_tokens: tuple[bool, ...] | None = None
+    """For each of ``token_ids``, whether it was drafted and accepted; None where nothing drafts, or the
+    strategy cannot tell."""
+    confidences: tuple[float | None, ...] | None = None
+    """For each of ``token_ids``, the confidence at which a depth policy let it stop early (a drafted token's
+    is its draft's), in the policy's own measure, or None where it did not; None where no token has one."""
+    draft_passes: tuple[tuple[int, int], ...] | None = None
+    """For each verify pass, how many tokens were drafted for it and how many of them were accepted and
+    emitted; None where nothing drafts, or the strategy cannot tell."""
     draft_layers: float | None = None
     """Layers run in drafting, rejected drafts included; None when the strategy cannot tell."""
     verify_layers: float | None = None

@@ -256,6 +256,7 @@ class ExitPolicy(DepthPolicy):
     def plan(self, context: StepContext) -> DepthPlan:
         """Every layer, until a candidate says otherwise."""
         self._confidence.begin_token()
+        self.exit_confidence = None
         if self._decay is not None:
             self._wanted = decayed_threshold(self._threshold, self._decay, context.step)
         return self._plan
@@ -266,4 +267,8 @@ class ExitPolicy(DepthPolicy):
 
     def should_exit(self, layer: int, exit_view: ExitView) -> bool:
         """Whether the candidate is confident enough; what is not a number never is."""
-        return self._confidence.of(exit_view) >= self._wanted
+        confidence = self._confidence.of(exit_view)
+        stops = confidence >= self._wanted
+        if stops:
+            self.exit_confidence = confidence
+        return stops

@@ -96,9 +96,50 @@ def test_a_pass_whose_drafts_hold_a_stop_is_counted_with_all_it_drafted(run, req
     assert (made.drafted, made.accepted, made.verify_passes) == (4, 2, 1)
 
 
+def test_each_token_has_its_time_its_origin_and_its_confidence(run, request_for):
+    class Drafting(Strategy):
+        def generate(self, session, request):
+            yield Emitted((50,), (L,))
+            time.sleep(0.02)
+            yield Emitted((51, 52), (L, L), "accepted", drafted=3, confidence=(0.5, None))
+            yield Emitted((53,), (L,), "verified")
+            yield Emitted((54,), (L,), "verified", drafted=0)
+            time.sleep(0.02)
+            yield Emitted((55, 1, 56), (L, L, L), "accepted", drafted=4, confidence=(None, 0.75, 1.0))
+
+    made = run(Drafting(Drafting.Options()), request_for(max_new_tokens=9, stop_token_ids=(1,)))
+    first, *accepted, own, alone, last, end = made.token_s
+    assert made.token_ids == (50, 51, 52, 53, 54, 55, 1)
+    assert (first, end) == (made.ttft_s, pytest.approx(made.ttft_s + made.decode_s, abs=1e-9))
+    assert {*accepted, own} == {own}
+    assert first + 0.02 <= own < alone < alone + 0.02 <= last == end
+    assert made.drafted_tokens == (False, True, True, False, False, True, True)
+    assert made.draft_passes == ((3, 2), (0, 0), (4, 2))
+    assert made.confidences == (None, 0.5, None, None, None, None, 0.75)
+    assert (made.drafted, made.accepted) == tuple(map(sum, zip(*made.draft_passes, strict=True)))
+
+
+def test_accepted_tokens_without_a_count_of_drafts_have_no_passes(run, request_for, scripted):
+    made = run(
+        scripted(Emitted((50,), (L,)), Emitted((51, 52), (L, L), "accepted")), request_for(max_new_tokens=3)
+    )
+    assert made.drafted_tokens == (False, True, True)
+    assert (made.draft_passes, made.drafted, made.confidences) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "words"),
+    [((0.5, 0.5), "1 tokens with 2 confidences"), (("sure",), "sure"), ((float("nan"),), "nan")],
+)
+def test_a_confidence_that_is_none_is_told(confidence, words, run, request_for, scripted):
+    with pytest.raises(BrokenStrategy, match=words):
+        run(scripted(Emitted((50,), (L,), confidence=confidence)), request_for(max_new_tokens=1))
+
+
 def test_counts_of_a_strategy_that_drafts_nothing_are_absent_not_zero(run, request_for, scripted):
     made = run(scripted(Emitted((50, 51), None)), request_for(max_new_tokens=2))
     assert (made.drafted, made.accepted, made.verify_passes, made.layers_run) == (None, None, None, None)
+    assert (made.drafted_tokens, made.draft_passes, made.confidences) == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,25 @@ def test_speculation_by_hand(make_record):
     assert found.mean_accepted_length == pytest.approx((10 + 5) / 5)
 
 
+def test_acceptance_by_position_by_hand(make_record):
+    """Drafts of 3, 2, 0 and 3 tokens, of which 3, 0, 0 and 1 were accepted."""
+    records = [
+        make_record(drafted=5, accepted=3, verify_passes=2, draft_passes=((3, 3), (2, 0))),
+        make_record(drafted=3, accepted=1, verify_passes=2, draft_passes=((0, 0), (3, 1))),
+    ]
+    found = speculation(records)
+    assert found is not None
+    table = [(at.position, at.drafted, at.accepted) for at in found.acceptance_by_position]
+    assert table == [(1, 3, 2), (2, 3, 1), (3, 2, 1)]
+    assert (sum(row[1] for row in table), sum(row[2] for row in table)) == (found.drafted, found.accepted)
+
+
+def test_folders_of_before_have_no_acceptance_by_position(make_record):
+    found = speculation([make_record(drafted=5, accepted=3, verify_passes=2)])
+    assert found is not None
+    assert found.acceptance_by_position == ()
+
+
 def test_nothing_drafted_has_no_rate(make_record):
     assert speculation([make_record()]) is None
     found = speculation([make_record(drafted=0, accepted=0, verify_passes=0)])

@@ -33,6 +33,9 @@ records = st.builds(
     token_ids=st.none() | st.lists(st.integers(0, 10**5), max_size=8).map(tuple),
     text=st.none() | text,
     ttft_s=st.none() | st.floats(0, 1e6),
+    token_s=st.none() | st.lists(st.floats(0, 1e6), max_size=8).map(tuple),
+    confidences=st.none() | st.lists(st.none() | st.floats(-1, 9), max_size=8).map(tuple),
+    draft_passes=st.none() | st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=4).map(tuple),
     layers_run=st.none() | st.lists(st.floats(0, 100), max_size=8).map(tuple),
     logprob=st.none() | st.floats(allow_nan=False),
     agreement=st.none() | st.lists(st.booleans(), max_size=8).map(tuple),
@@ -70,6 +73,18 @@ def test_line_has_the_documented_keys(tmp_path: Path, make_record):
     assert line["schema"] == 1
     assert {"strategy", "task", "doc_id", "token_ids", "layers_run", "drafted", "error"} <= line.keys()
     assert "schema_" not in line
+
+
+def test_a_line_of_before_is_read(tmp_path: Path, make_record):
+    record = make_record(drafted=3, accepted=1, verify_passes=1)
+    later = {"token_s", "drafted_tokens", "confidences", "draft_passes"}
+    line = json.loads(record.model_dump_json(by_alias=True))
+    (tmp_path / "samples.jsonl").write_text(
+        json.dumps({key: value for key, value in line.items() if key not in later}) + "\n", encoding="utf-8"
+    )
+    (read,) = SamplesFile(tmp_path / "samples.jsonl").read().records.values()
+    assert later <= line.keys()
+    assert read == record
 
 
 def test_every_cut_of_the_last_line_loses_that_line_only(tmp_path: Path, make_record):

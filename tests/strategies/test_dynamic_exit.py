@@ -245,7 +245,29 @@ def test_a_threshold_that_everything_reaches_is_the_static_exit(bench) -> None:
     for layer in (1, 3, 5):
         for fill in ("recompute", "propagate", "mask"):
             ours = bench.run(f"dynamic_exit:threshold=0,candidate_layers={layer},kv_fill={fill}")
-            assert ours.emitted == bench.run(f"static_exit:exit_layer={layer}").emitted
+            static = bench.run(f"static_exit:exit_layer={layer}")
+            assert (ours.tokens, ours.depths) == (static.tokens, static.depths)
+
+
+def test_a_token_that_stops_early_says_how_confident_the_model_was(bench) -> None:
+    """What is told is what the choice was made by: softmax_max of the very logits it came from."""
+    output = bench.run("dynamic_exit:confidence=softmax_max,threshold=0.4,candidate_layers=[2,3,5]")
+    told = [emitted.confidence and emitted.confidence[0] for emitted in output.emitted]
+    assert [confidence is not None for confidence in told] == [depth < 6 for depth in output.depths]
+    assert 0 < sum(confidence is not None for confidence in told) < len(told)
+    assert all(0.4 <= confidence <= 1 for confidence in told if confidence is not None)
+    assert len(set(told)) > 2
+
+
+def test_a_drafted_token_keeps_its_drafts_confidence(bench) -> None:
+    emitted = bench.run(
+        "self_speculative:draft=dynamic_exit,draft.threshold=0.4,draft.candidate_layers=[2,3,5]"
+    ).emitted
+    accepted = [each for each in emitted if each.kind == "accepted"]
+    told = [confidence for each in accepted for confidence in each.confidence]
+    assert [len(each.confidence) for each in accepted] == [len(each.tokens) for each in accepted]
+    assert any(confidence is not None and confidence >= 0.4 for confidence in told)
+    assert {each.confidence for each in emitted if each.kind != "accepted"} == {None}
 
 
 def test_patience_by_default_is_attainable_with_few_candidates(bench) -> None:

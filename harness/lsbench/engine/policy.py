@@ -142,9 +142,13 @@ class DepthPolicy:
     Attributes:
         needs_prompt_perplexity: ask for ``context.prompt_perplexity``, which costs the head over the
             whole prompt, within the time to first token.
+        exit_confidence: of the token that ran last, the confidence at which it was let stop, in any measure;
+            None where it was not, or where there is no such number. Kept with the results, and asked for
+            nothing else: a policy that has one sets it where it decides, and back to None in ``plan``.
     """
 
     needs_prompt_perplexity: bool = False
+    exit_confidence: float | None = None
 
     def plan(self, context: StepContext) -> DepthPlan:
         """The plan of the step about to run; every layer unless overridden."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import isfinite
 from operator import index
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lsbench.engine.clock import Clock
 from lsbench.engine.session import Session
 from lsbench.engine.tally import Tally
 from lsbench.errors import LsbenchError
+from lsbench.execution.account import Account, Taken, account
 from lsbench.execution.memory import PeakMemory
 from lsbench.execution.stopping import StopRule
 from lsbench.records import StopReason
@@ -38,7 +40,7 @@ class BrokenStrategy(LsbenchError):
 
 
 @dataclass(frozen=True)
-class Generation:
+class Generation(Account):
     """What one generation gave; ``SampleRecord`` says what each figure means."""
 
     token_ids: tuple[int, ...]
@@ -46,13 +48,6 @@ class Generation:
     stop_reason: StopReason
     ttft_s: float
     decode_s: float
-    layers_run: tuple[float, ...] | None
-    drafted: int | None
-    accepted: int | None
-    verify_passes: int | None
-    draft_layers: float | None
-    verify_layers: float | None
-    draft_heads: float | None
     checks: int | None
     spare_heads: int | None
     filled: int | None
@@ -82,14 +77,8 @@ class Followed:
         self._agreement = stack.agreement
         self._clock = clock
         self._rule = StopRule(request, tokenizer, stack.context_length)
-        self._depths: list[float] | None = []
-        self._drafted: int | None = None
-        self._accepted = self._verified = 0
-        self._draft_layers: float | None = None
-        self._verify_layers: float | None = None
-        self._draft_heads: float | None = None
+        self._taken: list[Taken] = []
         self._reason: StopReason | None = None
-        self._first = self._last = 0
         self._memory = PeakMemory(stack.device)
         self._memory.begin()
         self._begin = clock.now_ns()
@@ -100,32 +89,23 @@ class Followed:
         Raises:
             BrokenStrategy: what is no token, or no depth, was emitted.
         """
-        self._last = self._clock.now_ns()
-        self._first = self._first or self._last
-        tokens, layers = _checked(emission, self._vocabulary_size)
-        taken = 0
+        now = self._clock.now_ns()
+        tokens, layers, confidence = _checked(emission, self._vocabulary_size)
+        count = 0
         for token in tokens:
             self._reason = self._rule.push(token)
-            taken += 1
+            count += 1
             if self._reason is not None:
                 break
-        if self._depths is not None and layers is not None:
-            self._depths.extend(layers[:taken])
-        else:
-            self._depths = None
-        if emission.drafted is not None:
-            self._drafted = (self._drafted or 0) + emission.drafted
-        if emission.draft_layers is not None:
-            self._draft_layers = (self._draft_layers or 0.0) + emission.draft_layers
-        if emission.verify_layers is not None:
-            self._verify_layers = (self._verify_layers or 0.0) + emission.verify_layers
-        if emission.draft_heads is not None:
-            self._draft_heads = (self._draft_heads or 0.0) + emission.draft_heads
         ended = self._reason is not None
-        self._accepted += taken if emission.kind == "accepted" else 0
-        # A pass ends with the verifier's own token, unless a stop within its drafts leaves that untaken.
-        self._verified += emission.kind == "verified" or (emission.kind == "accepted" and ended)
+        self._taken.append(Taken(now, count, emission, layers, confidence, ended))
         return ended
+
+    @property
+    def latest(self) -> tuple[Taken, float]:
+        """What was taken last, and how many seconds after the request it was out."""
+        taken = self._taken[-1]
+        return taken, (taken.at_ns - self._begin) / 1e9
 
     def result(self, session: Session) -> Generation:
         """What it came to, once a stop condition holds.
@@ -140,20 +120,14 @@ class Followed:
             count = len(self._rule.token_ids)
             raise BrokenStrategy(f"ended after {count} token{'s' * (count != 1)} with no stop condition met")
         self._agreement.same("an output", self._rule.token_ids)
-        drafts = self._drafted is not None
+        first_ns, last_ns = self._taken[0].at_ns, self._taken[-1].at_ns
         return Generation(
             token_ids=tuple(self._rule.token_ids),
             text=self._rule.text(),
             stop_reason=self._reason,
-            ttft_s=(self._first - self._begin) / 1e9,
-            decode_s=(self._last - self._first) / 1e9,
-            layers_run=None if self._depths is None else tuple(self._depths),
-            drafted=self._drafted,
-            accepted=self._accepted if drafts else None,
-            verify_passes=self._verified if drafts else None,
-            draft_layers=self._draft_layers,
-            verify_layers=self._verify_layers,
-            draft_heads=self._draft_heads,
+            ttft_s=(first_ns - self._begin) / 1e9,
+            decode_s=(last_ns - first_ns) / 1e9,
+            **vars(account(self._taken, self._begin)),
             peak_bytes=self._on_all_ranks(self._memory.read()),
             # A loop of its own keeps its own cache, and counts nothing.
             **_counts(session.tally if session.lengths[0] else None),
@@ -176,6 +150,7 @@ def generate(
     strategy: Strategy,
     request: GenerateRequest,
     sessions: Sessions | None = None,
+    watch: Callable[[Taken, float], None] | None = None,
 ) -> Generation:
     """Run ``strategy`` on ``request`` until a stop condition holds.
 
@@ -187,30 +162,36 @@ def generate(
         strategy: prepared.
         request: what to continue.
         sessions: makes the session, of one sequence; a batch whose member this is, for example.
+        watch: is told of what is out, and how many seconds after the request; its clock stands still then.
 
     Raises:
         BrokenStrategy: it ended before any stop condition, or emitted what is no token or no depth.
     """
-    followed = Followed(
-        stack, tokenizer, request, Clock(stack.device) if sessions is None else sessions.clock
-    )
+    clock = Clock(stack.device) if sessions is None else sessions.clock
+    followed = Followed(stack, tokenizer, request, clock)
     capacity = capacity_for(request)
     session = Session(stack, capacity=capacity) if sessions is None else sessions.session(capacity)
     for emission in strategy.generate(session, request):
-        if followed.take(emission):
+        ended = followed.take(emission)
+        if watch is not None:
+            with clock.stopped():
+                watch(*followed.latest)
+        if ended:
             break
     return followed.result(session)
 
 
-def _counts(tally: Tally | None) -> dict[str, int | None]:
+def _counts(tally: Tally | None) -> dict[str, Any]:
     return {field.name: tally and getattr(tally, field.name) for field in fields(Tally)}
 
 
-def _checked(emission: Emitted, vocabulary_size: int) -> tuple[list[int], list[float] | None]:
-    """An emission's tokens and depths as plain numbers (a strategy may hold numpy's or torch's)."""
+def _checked(
+    emission: Emitted, vocabulary_size: int
+) -> tuple[list[int], tuple[float, ...] | None, tuple[float | None, ...] | None]:
+    """An emission's tokens, depths and confidences as plain numbers (it may hold numpy's or torch's)."""
     try:
         tokens = [index(token) for token in emission.tokens]
-        layers = None if emission.depth is None else [float(depth) for depth in emission.depth]
+        layers = None if emission.depth is None else tuple(float(depth) for depth in emission.depth)
     except (TypeError, ValueError) as error:
         raise BrokenStrategy(
             f"emitted tokens {emission.tokens} at depth {emission.depth}: {error}"
@@ -225,5 +206,20 @@ def _checked(emission: Emitted, vocabulary_size: int) -> tuple[list[int], list[f
             f"emitted {len(tokens)} tokens with {len(layers)} depth{'s' * (len(layers) != 1)}"
         )
     if layers is not None and not all(isfinite(depth) and depth >= 0 for depth in layers):
-        raise BrokenStrategy(f"emitted a token at depth {layers}")
-    return tokens, layers
+        raise BrokenStrategy(f"emitted a token at depth {list(layers)}")
+    return tokens, layers, _confidence(emission)
+
+
+def _confidence(emission: Emitted) -> tuple[float | None, ...] | None:
+    given = emission.confidence
+    if given is None:
+        return None
+    try:
+        confidence = tuple(None if value is None else float(value) for value in given)
+    except (TypeError, ValueError) as error:
+        raise BrokenStrategy(f"emitted a token with confidence {given}: {error}") from error
+    if len(confidence) != len(emission.tokens):
+        raise BrokenStrategy(f"emitted {len(emission.tokens)} tokens with {len(confidence)} confidences")
+    if not all(value is None or isfinite(value) for value in confidence):
+        raise BrokenStrategy(f"emitted a token with confidence {list(confidence)}")
+    return confidence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from lsbench.metrics import Depth, Memory, Speculation
+from lsbench.metrics import AcceptanceAt, Depth, Memory, Speculation
 from lsbench.records import SampleRecord
 
 
@@ -54,6 +54,24 @@ def speculation(records: Sequence[SampleRecord]) -> Speculation | None:
         acceptance_rate=accepted / drafted if drafted else None,
         mean_accepted_length=decoded / passes if drafted and passes else None,
         verify_passes=passes,
+        acceptance_by_position=acceptance_by_position(drafting),
+    )
+
+
+def acceptance_by_position(records: Iterable[SampleRecord]) -> tuple[AcceptanceAt, ...]:
+    """How many tokens were drafted and accepted at each place of a draft, up to the longest.
+
+    A pass accepts the leading tokens of its draft and no others.
+    """
+    passes = [counts for record in records for counts in record.draft_passes or ()]
+    longest = max((drafted for drafted, _ in passes), default=0)
+    return tuple(
+        AcceptanceAt(
+            position=position,
+            drafted=sum(drafted >= position for drafted, _ in passes),
+            accepted=sum(accepted >= position for _, accepted in passes),
+        )
+        for position in range(1, longest + 1)
     )
 
 

@@ -31,6 +31,7 @@ class Drafted:
         is_full_model: the session ran the token before it wholly and exactly, and this one was chosen from
             the logits which that gave with the whole head: there is nothing left to verify.
         head_share: what was read of the head's weights to propose it, 0 to 1.
+        confidence: at which a depth policy let it stop (``DepthPolicy.exit_confidence``); None if none did.
     """
 
     token: int
@@ -38,6 +39,7 @@ class Drafted:
     layers: float = 0.0
     is_full_model: bool = False
     head_share: float = 1.0
+    confidence: float | None = None
 
 
 def settle(drafted: Sequence[Drafted], logits: Tensor, sampler: Sampler) -> tuple[int, int]:

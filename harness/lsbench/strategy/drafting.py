@@ -95,7 +95,8 @@ class PolicyDraft(Draft):
                 token = sampler.draw(distribution)
             # With a part of the head it is not the full model's choice, however deep it came from.
             is_full = self.head is None and session.exact_lengths[0] == session.lengths[0]
-            yield Drafted(token, distribution, float(result.layers_run[0, -1]), is_full, share)
+            depth, confidence = float(result.layers_run[0, -1]), self.policy.exit_confidence
+            yield Drafted(token, distribution, depth, is_full, share, confidence)
             if self.stop_below:
                 unlikely = _probability(logits, token) < self.stop_below
                 if session.stack.agreement.flag(unlikely):
@@ -159,7 +160,8 @@ def speculate(
         layers, heads = sum(proposed.layers for proposed in drafted), _heads(drafted)
         work = len(drafted), layers, verdict.layers, heads
         if block:
-            yield Emitted(block, (full,) * taken, "accepted", *work)
+            confidence = tuple(proposed.confidence for proposed in drafted[:taken])
+            yield Emitted(block, (full,) * taken, "accepted", *work, confidence)
             yield Emitted((last,), (full,), "verified")
         else:
             yield Emitted((last,), (full,), "verified", *work)

@@ -22,6 +22,8 @@ class Emitted:
         draft_layers: layers run to draft them, rejected ones included; None when it cannot be told.
         verify_layers: layers run to verify them, over all tokens that the verifying pass ran; likewise.
         draft_heads: output heads read to draft them, a trimmed one by its share of weight bytes; likewise.
+        confidence: for each of ``tokens`` the confidence at which it was let stop early, in a measure of the
+            strategy's own, or None where it was not; None for all of them where none was.
     """
 
     tokens: tuple[int, ...]
@@ -31,6 +33,7 @@ class Emitted:
     draft_layers: float | None = None
     verify_layers: float | None = None
     draft_heads: float | None = None
+    confidence: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,9 @@ def decode(session: Session, request: GenerateRequest, policy: DepthPolicy) -> I
     for _ in range(request.max_new_tokens - 1):
         result = session.forward(_ids(session, (token,)), policy)
         token = sampler.choose(result.logits[0, -1])
-        yield Emitted((token,), (float(result.layers_run[0, -1]),))
+        sure = policy.exit_confidence
+        depth = (float(result.layers_run[0, -1]),)
+        yield Emitted((token,), depth, confidence=None if sure is None else (sure,))
 
 
 def score_continuation(
