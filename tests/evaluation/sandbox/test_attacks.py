@@ -26,7 +26,8 @@ def test_fork_bomb(arena):
         + """
 while True:
     attempt(os.fork)
-"""
+""",
+        endless=True,
     )
 
 
@@ -76,12 +77,12 @@ def test_memory_piece_by_piece(arena):
 
 
 def test_endless_loop(arena):
-    assert arena.attack("while True: pass").reason == "timed_out"
+    assert arena.attack("while True: pass", endless=True).reason == "timed_out"
 
 
 @pytest.mark.slow
 def test_endless_sleep_in_the_test(arena):
-    outcome = arena.attack("def slow():\n    import time\n    time.sleep(600)", "slow()")
+    outcome = arena.attack("def slow():\n    import time\n    time.sleep(600)", "slow()", endless=True)
     assert outcome.reason == "timed_out"
 
 
@@ -266,7 +267,8 @@ for number in range(1, 65):
     except (OSError, ValueError):
         pass
 while True: pass
-"""
+""",
+        endless=True,
     )
     assert outcome.reason in ("timed_out", "killed")
 
@@ -296,5 +298,6 @@ def test_crash_of_the_interpreter(arena):
         "import sys\nsys.setrecursionlimit(10**9)\nf = lambda: None\n"
         "for _ in range(10**6): f = type('C', (), {'__call__': f})()\nf()",
         "pass",
+        endless=True,
     )
     assert outcome.reason in ("killed", "failed", "timed_out")

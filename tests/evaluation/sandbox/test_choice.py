@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -15,14 +16,15 @@ from lsbench.errors import SandboxUnavailable
 from lsbench.evaluation.sandbox import MECHANISMS, Limits, Sandbox, box, probe
 from lsbench.evaluation.sandbox.interpreter import Interpreter, outermost
 
-SHORT = Limits(wall_s=10.0)
+PATIENT = Limits(wall_s=60.0)
+"""Nothing here goes on for ever, and a busy machine may take its time."""
 
 
 def test_detected_sandbox_is_the_first_that_works():
-    detected = Sandbox.detect(limits=SHORT)
+    detected = Sandbox.detect(limits=PATIENT)
     for mechanism in MECHANISMS[: MECHANISMS.index(detected.mechanism)]:
         with pytest.raises(SandboxUnavailable, match=mechanism):
-            Sandbox.using(mechanism, SHORT)
+            Sandbox.using(mechanism, PATIENT)
     assert (detected.warning is None) == (detected.mechanism != "limits")
 
 
@@ -39,7 +41,7 @@ def only_limits(monkeypatch):
 
 @pytest.mark.usefixtures("only_limits")
 def test_falls_back_to_limits_with_one_warning_line():
-    sandbox = Sandbox.detect("auto", SHORT)
+    sandbox = Sandbox.detect("auto", PATIENT)
     assert sandbox.mechanism == "limits"
     assert sandbox.warning is not None
     assert "\n" not in sandbox.warning
@@ -49,7 +51,7 @@ def test_falls_back_to_limits_with_one_warning_line():
 @pytest.mark.usefixtures("only_limits")
 def test_strict_refuses_limits():
     with pytest.raises(SandboxUnavailable, match="--sandbox auto") as refusal:
-        Sandbox.detect("strict", SHORT)
+        Sandbox.detect("strict", PATIENT)
     assert refusal.value.exit_code == 2
     assert "\n" not in str(refusal.value)
 
@@ -57,44 +59,48 @@ def test_strict_refuses_limits():
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 def test_trial_sees_through_a_mechanism_that_does_not_confine():
     """The limits alone, passed off as a confinement, do not stand the trial."""
-    limits_only = Sandbox("limits", SHORT, changes_user=os.geteuid() == 0)
-    assert probe.trial(limits_only._run, SHORT, confining=True)
-    assert probe.trial(limits_only._run, SHORT, confining=False) is None
+    limits_only = Sandbox("limits", PATIENT, changes_user=os.geteuid() == 0)
+    assert probe.trial(limits_only._run, PATIENT, confining=True)
+    assert probe.trial(limits_only._run, PATIENT, confining=False) is None
 
 
 def test_missing_bubblewrap_is_said(monkeypatch):
     monkeypatch.setattr(box, "_bubblewrap", lambda: None)
     with pytest.raises(SandboxUnavailable, match="bubblewrap"):
-        Sandbox.using("bubblewrap", SHORT)
+        Sandbox.using("bubblewrap", PATIENT)
 
 
 def test_a_confinement_that_cannot_be_set_up_is_no_failed_sample(monkeypatch):
     monkeypatch.setattr(box, "_runner", lambda: "raise OSError('nothing works')")
     with pytest.raises(SandboxUnavailable, match="nothing works"):
-        Sandbox("limits", SHORT).run("pass", "pass")
+        Sandbox("limits", PATIENT).run("pass", "pass")
 
 
 @pytest.mark.slow
-def test_many_keep_their_order_and_run_at_once():
-    sandbox = Sandbox.detect(limits=SHORT)
-    began = time.monotonic()
-    outcomes = sandbox.run_many(
-        [("import time\ntime.sleep(1)", f"assert {number % 2}") for number in range(4)], workers=4
-    )
+def test_many_keep_their_order_and_run_at_once(monkeypatch):
+    sandbox = Sandbox.detect(limits=PATIENT)
+    begin, all_begun = subprocess.Popen, threading.Barrier(4, timeout=120)
+
+    def with_the_others(*given, **more):
+        launcher = begin(*given, **more)
+        all_begun.wait()
+        return launcher
+
+    monkeypatch.setattr(box.subprocess, "Popen", with_the_others)
+    outcomes = sandbox.run_many([("pass", f"assert {number % 2}") for number in range(4)], workers=4)
     assert [outcome.passed for outcome in outcomes] == [False, True, False, True]
-    assert time.monotonic() - began < 3.9
     assert sandbox.run_many([]) == []
 
 
 @pytest.mark.slow
 def test_large_program():
-    sandbox = Sandbox.detect(limits=SHORT)
+    sandbox = Sandbox.detect(limits=PATIENT)
     text = "x = '" + "a" * 3_000_000 + "'"
     assert sandbox.run(text, "assert len(x) == 3_000_000").passed
 
 
 def test_hashes_are_the_same_every_time():
-    sandbox = Sandbox.detect(limits=SHORT)
+    sandbox = Sandbox.detect(limits=PATIENT)
     said = {sandbox.run("raise SystemExit(str(hash('text')))", "").detail for _ in range(2)}
     assert len(said) == 1
 
@@ -104,12 +110,12 @@ def test_hashes_are_the_same_every_time():
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_nothing_outlives_a_killed_harness(mechanism, tmp_path):
     try:
-        Sandbox.using(mechanism, SHORT)
+        Sandbox.using(mechanism, PATIENT)
     except SandboxUnavailable as refusal:
         pytest.skip(str(refusal))
     code = (
         "from lsbench.evaluation.sandbox import Sandbox, Limits\n"
-        f"Sandbox.using({mechanism!r}, Limits(wall_s=60)).run('while True: pass', '')"
+        f"Sandbox.using({mechanism!r}, Limits(wall_s=600)).run('while True: pass', '')"
     )
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -117,7 +123,7 @@ def test_nothing_outlives_a_killed_harness(mechanism, tmp_path):
     harness = subprocess.Popen([sys.executable, "-c", code], env=environment)
     try:
         ours = psutil.Process(harness.pid)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         descendants: list[psutil.Process] = []
         busy: list[psutil.Process] = []
         while time.monotonic() < deadline:
@@ -130,7 +136,7 @@ def test_nothing_outlives_a_killed_harness(mechanism, tmp_path):
     finally:
         harness.send_signal(signal.SIGKILL)
         harness.wait()
-    _, alive = psutil.wait_procs(descendants, timeout=5)
+    _, alive = psutil.wait_procs(descendants, timeout=60)
     assert alive == []
     assert list(scratch.iterdir()) == []
 
@@ -149,6 +155,6 @@ def test_library_path_is_all_that_is_handed_on(tmp_path, monkeypatch):
     assert str(tmp_path) in interpreter.visible
     assert not any("relative" in path for path in interpreter.visible)
     monkeypatch.setattr(box, "_interpreter", lambda: interpreter)
-    said = Sandbox.detect(limits=SHORT).run("import os\nraise SystemExit(' '.join(os.environ))", "").detail
+    said = Sandbox.detect(limits=PATIENT).run("import os\nraise SystemExit(' '.join(os.environ))", "").detail
     assert "LD_LIBRARY_PATH" in said
     assert "PYTEST_CURRENT_TEST" not in said

@@ -117,11 +117,8 @@ def test_child_that_goes_on_while_the_parent_leaves(arena):
 
 
 def test_child_that_holds_the_pipes_does_not_hold_us(arena):
-    import time
-
-    began = time.monotonic()
-    arena.attack("import os, time\nif os.fork() == 0: time.sleep(600)\nos._exit(0)")
-    assert time.monotonic() - began < 1.5
+    outcome = arena.attack("import os, time\nif os.fork() == 0: time.sleep(600)\nos._exit(0)")
+    assert outcome.reason == "failed"  # and not "timed_out", which waiting for the child would end in
 
 
 STEAL = (
