@@ -188,13 +188,14 @@ class Processes:
         self.server.stdin.flush()
         return self.server.stdout.readline().strip()
 
-    def start(self, arguments: list[str], folder: Path) -> Process:
+    def start(self, arguments: list[str], folder: Path, **more: object) -> Process:
+        """``more`` is put into the order, and may say where to read and write instead."""
         self.count += 1
         out, err = (self.folder / f"{self.count}.{name}" for name in ("out", "err"))
         out.touch()
         err.touch()
         order = {"arguments": arguments, "stdout": str(out), "stderr": str(err), "folder": str(folder)}
-        return Process(self, int(self.ask({**order, "path": self.path})), out, err)
+        return Process(self, int(self.ask({**order, "path": self.path, **more})), out, err)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 Orders are JSON lines: ``{"arguments": [...], "stdout": FILE, "stderr": FILE, "folder": FILE, "path": [...]}``
 is answered with the process's id, ``{"wait": PID}`` with its exit code (negative: the signal).
+``"stdin": FILE`` and ``"environment": {...}`` may stand beside them.
 """
 
 import contextlib
@@ -39,6 +40,10 @@ def preload() -> None:
 def run(order: dict) -> None:
     for name, number in (("stdout", 1), ("stderr", 2)):
         os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    # The orders that are still to come are not this process's to read.
+    os.dup2(os.open(order.get("stdin", os.devnull), os.O_RDONLY), 0)
+    sys.stdin = open(0)  # noqa: SIM115
+    os.environ.update(order.get("environment", {}))
     os.chdir(order["folder"])
     sys.path[:0] = order["path"]
     # A shell that runs the tests in the background has its children ignore this one.

@@ -10,6 +10,7 @@ import typer
 import lsbench
 from lsbench.cli.check_strategy import check_strategy
 from lsbench.cli.doctor import doctor
+from lsbench.cli.generate import generate
 from lsbench.cli.listing import ls
 from lsbench.cli.report import report
 from lsbench.cli.run import run
@@ -41,6 +42,7 @@ def _root(
 
 app.command()(run)
 app.command()(tune)
+app.command()(generate)
 app.command()(report)
 app.command("check-strategy")(check_strategy)
 app.command()(doctor)
@@ -49,6 +51,7 @@ app.add_typer(ls, name="ls")
 _COMMANDS = (
     "run",
     "tune",
+    "generate",
     "report",
     "check-strategy",
     "doctor",
@@ -58,7 +61,7 @@ _COMMANDS = (
     "models",
     "runs",
 )
-_KNOWN = "Known: run, tune, report, check-strategy, doctor, ls"
+_KNOWN = "Known: run, tune, report, generate, check-strategy, doctor, ls"
 
 
 def explain(error: Exception) -> str:

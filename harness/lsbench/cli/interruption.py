@@ -8,7 +8,7 @@ about how far the run has come.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -29,6 +29,39 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class CtrlC(KeyboardInterrupt):
+    """Ctrl-C where it does not mean the program; whoever offers ``ctrl_c`` catches it."""
+
+
+@contextmanager
+def ctrl_c(kept: int) -> Iterator[Callable[[], bool]]:
+    """Within it the first presses of Ctrl-C are kept for whoever asks; one more raises ``CtrlC`` at once.
+
+    Where Ctrl-C is to be ignored it still is. Being told to terminate is not kept.
+
+    Args:
+        kept: how many presses.
+
+    Yields:
+        whether any was kept.
+    """
+    if signal.getsignal(signal.SIGINT) is not _interrupt:
+        yield lambda: False
+        return
+    presses: list[int] = []
+
+    def press(number: int, frame: FrameType | None) -> None:
+        if len(presses) == kept:
+            raise CtrlC
+        presses.append(number)
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(presses)
+    finally:
+        signal.signal(signal.SIGINT, _interrupt)
 
 
 def raise_again() -> None:

@@ -36,7 +36,7 @@ class StopRule:
         self._stop_ids = frozenset(request.stop_token_ids)
         self._limit = request.max_new_tokens
         self._room = context_length - len(request.prompt_tokens)
-        self._special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._text_tokens = TextTokens(tokenizer)
         self._byte_ids = _byte_ids(tokenizer)
         # A token that is text has at least one byte of it, so a stop string spans at most its bytes.
         self._window = max((len(string.encode()) for string in self._stop_strings), default=0) + _SPARE_TOKENS
@@ -47,7 +47,7 @@ class StopRule:
     def push(self, token: int) -> StopReason | None:
         """Take the next token; a reason ends the generation with it."""
         self.token_ids.append(token)
-        if self._is_text(token):
+        if token in self._text_tokens:
             self._written.append(token)
         if token in self._stop_ids:
             return "eos"
@@ -77,14 +77,25 @@ class StopRule:
             begin -= 1
         return self._written[begin:]
 
-    def _is_text(self, token: int) -> bool:
-        """Special tokens are not, nor are ids by which a model pads its vocabulary."""
-        return token not in self._special and self._tokenizer.convert_ids_to_tokens(token) is not None
-
     def _decode(self, tokens: list[int]) -> str:
         return cast(
             str, self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
+
+
+class TextTokens:
+    """The ids that are text: special tokens are not, nor are ids by which a model pads its vocabulary.
+
+    Args:
+        tokenizer: the model's.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+    def __contains__(self, token: int) -> bool:
+        return token not in self._special and self._tokenizer.convert_ids_to_tokens(token) is not None
 
 
 def _byte_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

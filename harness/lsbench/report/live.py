@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ from typing import Self, TextIO
 from lsbench.report import figures
 from lsbench.report.pace import ReplicaPace, RunPace, StrategyPace, remarkable
 from lsbench.report.plain import one_line
-from lsbench.report.screens import Drawn, Lines, Screen
+from lsbench.report.screens import Drawn, Lines, Screen, redraws
 
 
 class LiveView:
@@ -42,8 +41,7 @@ class LiveView:
     def __enter__(self) -> Self:
         if not self._quiet:
             stream = self._stream if self._stream is not None else sys.stderr
-            drawn = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
-            self._screen = Drawn(stream, self._clock) if drawn else Lines(stream, self._clock)
+            self._screen = (Drawn if redraws(stream) else Lines)(stream, self._clock)
         return self
 
     def __exit__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
@@ -149,6 +150,11 @@ class Drawn:
     def _text(self, text: str, style: str = "", one_row: bool = False) -> Text:
         spelled = ascii_only(text) if self._console.options.ascii_only else text
         return Text(spelled, style, no_wrap=one_row, overflow="ellipsis" if one_row else None)
+
+
+def redraws(stream: TextIO) -> bool:
+    """Whether lines can be redrawn there."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def progress_bar(done: int, total: int) -> RenderableType:
