@@ -11,6 +11,7 @@ import lsbench
 from lsbench.cli.check_strategy import check_strategy
 from lsbench.cli.doctor import doctor
 from lsbench.cli.generate import generate
+from lsbench.cli.inspect import inspect
 from lsbench.cli.listing import ls
 from lsbench.cli.report import report
 from lsbench.cli.run import run
@@ -43,6 +44,7 @@ def _root(
 app.command()(run)
 app.command()(tune)
 app.command()(generate)
+app.command()(inspect)
 app.command()(report)
 app.command("check-strategy")(check_strategy)
 app.command()(doctor)
@@ -52,6 +54,7 @@ _COMMANDS = (
     "run",
     "tune",
     "generate",
+    "inspect",
     "report",
     "check-strategy",
     "doctor",
@@ -61,7 +64,7 @@ _COMMANDS = (
     "models",
     "runs",
 )
-_KNOWN = "Known: run, tune, report, generate, check-strategy, doctor, ls"
+_KNOWN = "Known: run, tune, generate, inspect, report, check-strategy, doctor, ls"
 
 
 def explain(error: Exception) -> str:
