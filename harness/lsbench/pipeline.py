@@ -6,6 +6,7 @@ spec -> requests -> plan -> worker (engine, strategy) -> records -> store -> sco
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,7 @@ from lsbench.errors import (
     EXIT_DONE,
     EXIT_SAMPLES_FAILED,
     BadInput,
+    CannotRun,
     Interrupted,
     unknown,
 )
@@ -109,6 +111,7 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
     """
     from lsbench.catalog import check_model_name
     from lsbench.engine.native.library import graphs_wanted
+    from lsbench.evaluation.own_data import check_data
     from lsbench.evaluation.tasks import check_task_names
     from lsbench.execution.plan import place
     from lsbench.execution.worker import Contender
@@ -127,6 +130,7 @@ def check(spec: RunSpec) -> tuple[Contender, ...]:
         *(Contender(choice, resolve(choice)) for choice in spec.strategies if choice.label != spec.baseline),
     )
     check_model_name(spec.model)
+    check_data(spec)
     check_task_names(spec.tasks, spec.include_path)  # last: lm-eval's own index takes seconds to read
     return contenders
 
@@ -145,6 +149,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     """
     from lsbench.catalog import resolve_model
     from lsbench.engine.loading import load_tokenizer, model_facts, resolve_device, resolve_dtype
+    from lsbench.evaluation.own_data import check_unchanged, file_hashes
     from lsbench.evaluation.requests import build_requests
     from lsbench.execution import leftovers
     from lsbench.execution.backend import backend_for
@@ -164,9 +169,13 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
         ensure_writable(Path(spec.output))
     else:
         check_resumable(resume.manifest, spec)
+        check_unchanged(resume.run_id, spec, resume.manifest.files_sha256)
         resume.records()  # a damaged file is told now, not after the model has loaded
+    files = file_hashes(spec)
     device = resolve_device(spec.device)
     dtype = resolve_dtype(spec.dtype, device)
+
+    unavailable: dict[str, str] = {}
 
     def check_against(model: Path) -> None:
         if spec.tensor_parallel > 1:
@@ -174,7 +183,13 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
         configured = model_facts(model)
         for contender in contenders:
             contender.strategy.check(configured.num_layers)
-            contender.strategy.check_model(configured.model_type)
+            try:
+                contender.strategy.check_model(configured.model_type)
+            except CannotRun as error:
+                if contender is contenders[0]:
+                    raise
+                unavailable[contender.label] = str(error)
+        _check_left([contender.label for contender in contenders[1:]], unavailable)
 
     source = resolve_model(spec.model, spec.revision, view, check_against)
     facts = model_facts(source.path)
@@ -199,15 +214,17 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             segment = folder.resume(products) if resume is not None else 0
             folder.update_manifest(
                 model=model,
+                unavailable=unavailable,
                 lossless={contender.label: contender.strategy.lossless for contender in contenders},
                 data_sha256=data,
+                files_sha256=files,
                 sandbox=sandbox.mechanism if sandbox else None,
             )
             warning = sandbox.warning if sandbox is not None else None
             folder.add_notes(
                 *requests.notes,
                 *([warning] if warning else []),
-                *about_turns(contenders, spec.batch_size),
+                *about_turns([each for each in contenders if each.label not in unavailable], spec.batch_size),
                 *about_weights(dtype, facts.has_experts),
                 *about_products(products, device, dtype),
             )
@@ -215,6 +232,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
                 view.note(text)
             choices = [contender.choice for contender in contenders]
             setup = Setup.of(spec, choices, model, device, placement.threads_per_rank, segment)
+            setup = setup.without(unavailable)
             try:
                 view.stage(f"Loading {model.id} in {dtype}")
                 _execute(spec, folder, backend, setup, requests, view)
@@ -246,12 +264,14 @@ def conclude(
         view: is told of progress.
         stopped_early: the run has requests that were never finished.
     """
+    from lsbench.evaluation.own_data import check_unchanged
     from lsbench.evaluation.scores import ScoredTask, score_records
     from lsbench.measurement.summary import context_of, summarise
     from lsbench.report.folder import write_reports
     from lsbench.strategy.registry import load_strategy
 
     spec, records = folder.manifest.spec, folder.records()
+    check_unchanged(folder.run_id, spec, folder.manifest.files_sha256)
     by_label: defaultdict[str, list[SampleRecord]] = defaultdict(list)
     for record in records:
         by_label[record.label].append(record)
@@ -349,6 +369,12 @@ def _execute(
     from lsbench.measurement.timing import tokens_per_second
 
     backend.start(setup, requests.generations[: spec.warmup * spec.batch_size], folder.path)
+    unavailable = {**folder.manifest.unavailable, **backend.unavailable()}
+    folder.update_manifest(unavailable=unavailable)
+    for label, why in unavailable.items():
+        view.note(f"{label} cannot run here: {why}")
+    setup = setup.without(unavailable)
+    _check_left([choice.label for choice in setup.others], unavailable)
     folder.update_manifest(placements=(*folder.manifest.placements, *backend.facts()))
     typical = requests.typical
     if typical is not None and not folder.manifest.costs:
@@ -374,6 +400,27 @@ def _execute(
         )
     folder.add_notes(*backend.remarks())
     backend.close()
+
+
+def _check_left(labels: Collection[str], unavailable: Mapping[str, str]) -> None:
+    """Refuse a run of which nothing is left but the baseline.
+
+    Args:
+        labels: of those beside it.
+        unavailable: by label, why it cannot run.
+
+    Raises:
+        CannotRun: none of those that were asked for can.
+    """
+    if unavailable and unavailable.keys() >= set(labels):
+        raise CannotRun(
+            "Nothing is left to compare with the baseline. "
+            + " ".join(f"{label} cannot run here: {_sentence(why)}" for label, why in unavailable.items())
+        )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _products(dtype: str, device: str, view: View) -> Products:

@@ -77,6 +77,14 @@ class RunSpec(Frozen):
     """``int8wo`` is ``INT8_WEIGHTS``; ``auto`` never means it."""
     device: str = "auto"
     include_path: str | None = None
+    data: str | None = None
+    """A JSON Lines file: the prompts of the task ``jsonl``."""
+    data_prompt: str | None = None
+    """Which of its fields is the prompt; None is ``prompt``."""
+    data_reference: str | None = None
+    """Which of its fields is what would be right; None is ``reference``, and ``none`` that there is none."""
+    data_fewshot: str | None = None
+    """A file of the same fields with the examples of ``num_fewshot``; None sets lines of ``data`` aside."""
     limit: Annotated[int, Field(ge=1)] | None = None
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     apply_chat_template: bool = False

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,12 +11,23 @@ from lsbench.metrics import Measured
 
 
 @dataclass(frozen=True)
+class Sums:
+    """Matches and how many there could have been, by document; the metric is their ratio, squared."""
+
+    parts: Mapping[int, tuple[float, ...]]
+
+    def value(self, sums: Sequence[float]) -> float:
+        return (sums[0] / sums[1]) ** 2
+
+
+@dataclass(frozen=True)
 class Scores:
     n: int
     metrics: Mapping[str, Measured]
     per_doc: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     weights: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     failed: int = 0
+    totals: Mapping[str, Sums] = field(default_factory=dict)
 
 
 def scores(metric: str, values: Mapping[int, float], value: float | None = None) -> Scores:
@@ -137,3 +148,28 @@ def test_task_without_a_baseline_is_reported_alone():
     assert found.difference == {}
     assert not found.tells_apart
     assert found.metrics["pass@1"].value == 1
+
+
+def of_sums(parts: Mapping[int, tuple[float, ...]]) -> Scores:
+    return Scores(len(parts), {"bleu": Measured(value=0.5)}, totals={"bleu": Sums(parts)})
+
+
+def test_a_metric_of_the_corpus_is_made_again_from_each_resamples_sums():
+    before = {doc: (4.0 + doc % 3, 8.0) for doc in range(12)}
+    after = {doc: (matches - 1.0 - doc % 2, among) for doc, (matches, among) in before.items()}
+    found = difference("bleu", of_sums(after), of_sums(before))
+    assert found is not None
+    # 60 of 96 matched before, 60 - 12 - 6 after.
+    assert found.value == pytest.approx((42 / 96) ** 2 - (60 / 96) ** 2)
+    assert found.p_value is None
+    assert found.ci95 is not None
+    assert found.ci95[0] < found.value < found.ci95[1] < 0
+
+
+def test_sums_are_compared_over_shared_documents():
+    found = difference(
+        "bleu", of_sums({1: (2.0, 4.0), 2: (4.0, 4.0)}), of_sums({0: (0.0, 9.0), 1: (1.0, 4.0)})
+    )
+    assert found is not None
+    assert (found.value, found.ci95) == (pytest.approx(1 / 4 - 1 / 16), None)
+    assert difference("bleu", of_sums({1: (2.0, 4.0)}), of_sums({0: (1.0, 4.0)})) is None

@@ -10,7 +10,8 @@ import pytest
 from lsbench_tasks import NAMES, PATH
 from lsbench_tasks.execution import installed
 from lsbench_tasks.humaneval.problems import FIELDS, VARIABLE, load
-from lsbench_tasks.humaneval.scoring import pass_at_k, programs_passed, run_tests, solution_bits
+from lsbench_tasks.humaneval.scoring import run_tests, solution_bits
+from lsbench_tasks.programs import pass_at_k, programs_passed
 
 PROBLEM = {
     "task_id": "T/0",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsbench.errors import BadInput, unknown
+from lsbench.evaluation.own_data import OF_DATA, TASK
 from lsbench.spec import RunSpec, StrategyChoice, parse_strategy
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def build_spec(given: Mapping[str, Any], config: Path | None = None, base: RunSp
     fields.update(_flags(given))
     fields["strategies"] = tuple(map(_strategy, _items(fields.get("strategies"))))
     fields["tasks"] = _tasks(fields.get("tasks"))
+    if given.get("tasks") and TASK not in fields["tasks"]:
+        # A configuration made for a file serves other tasks too, such as what a search on that file found.
+        fields = {name: value for name, value in fields.items() if name not in OF_DATA or name in given}
     if not fields["tasks"]:
         raise BadInput("No task given; add --tasks NAME[,NAME...] (`lsbench ls tasks` lists them)")
     try:

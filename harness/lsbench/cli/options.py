@@ -45,6 +45,30 @@ Device = Annotated[
 IncludePath = Annotated[
     str | None, typer.Option(help="Folder with task YAML of your own.", rich_help_panel=TASKS)
 ]
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="JSON Lines: the prompts of the task jsonl.", rich_help_panel=TASKS),
+]
+DataPrompt = Annotated[
+    str | None,
+    typer.Option(metavar="FIELD", help="Of --data: the prompt \\[prompt].", rich_help_panel=TASKS),
+]
+DataReference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD",
+        help="Of --data: the right text, or a list of such; none: do not score \\[reference].",
+        rich_help_panel=TASKS,
+    ),
+]
+DataFewshot = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Examples for --num-fewshot \\[the first lines of --data, set aside].",
+        rich_help_panel=TASKS,
+    ),
+]
 NumFewshot = Annotated[
     int | None, typer.Option("--num-fewshot", "-f", help="Examples in the prompt.", rich_help_panel=TASKS)
 ]

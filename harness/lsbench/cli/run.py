@@ -36,6 +36,10 @@ def run(
     dtype: options.Dtype = None,
     device: options.Device = None,
     include_path: options.IncludePath = None,
+    data: options.Data = None,
+    data_prompt: options.DataPrompt = None,
+    data_reference: options.DataReference = None,
+    data_fewshot: options.DataFewshot = None,
     limit: Annotated[
         int | None,
         typer.Option("--limit", "-L", help="Only the first N documents.", rich_help_panel=options.TASKS),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lsbench.errors import BadInput
 from lsbench.evaluation.isolation import isolated
-from lsbench.evaluation.tasks import data_environment, load_tasks
+from lsbench.evaluation.own_data import TASK as OWN_DATA
+from lsbench.evaluation.own_data import remarks
+from lsbench.evaluation.tasks import data_environment, is_ours, load_tasks
 from lsbench.spec import (
     GenerateRequest,
     Request,
@@ -288,6 +290,8 @@ def _info(name: str, task: Task, instances: Sequence[Instance]) -> TaskInfo:
 def _task_notes(name: str, task: Task, spec: RunSpec) -> Iterator[str]:
     from lm_eval.filters.selection import TakeFirstFilter
 
+    if name == OWN_DATA and is_ours(task):
+        yield from remarks(spec, task)
     if spec.num_fewshot and task.get_config("num_fewshot") != spec.num_fewshot:
         yield (
             f"Task {name!r} allows no few-shot examples; --num-fewshot {spec.num_fewshot} is not applied "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lsbench.errors import BadInput, ReplayMiss
 from lsbench.evaluation.isolation import isolated
 from lsbench.evaluation.requests import document_of, task_instances, task_metrics
 from lsbench.evaluation.tasks import data_environment, load_tasks
+from lsbench.evaluation.totals import Totals, finite, stderr_of, totals_of
 from lsbench.metrics import Measured
 from lsbench.records import SampleRecord
 from lsbench.spec import RunSpec
@@ -62,6 +63,8 @@ class ScoredTask:
     weights: dict[str, dict[int, float]]
     """Metric, document, weight: for those of ``per_doc`` whose mean is weighted (``bits_per_byte`` by
     bytes): the metric is the sum of weight times value, divided by the sum of weights."""
+    totals: dict[str, Totals] = field(default_factory=dict)
+    """By metric, for those that are no mean but follow from sums."""
 
 
 def score_records(
@@ -136,18 +139,18 @@ def _score(
         # Programs run in our sandbox alone: tasks that would run them elsewhere were refused.
         confirm_run_unsafe_code=True,
     )
-    return _read_results(name, task, len(documents) - len(kept), results)
+    return _read_results(name, task, len(kept), len(documents) - len(kept), results)
 
 
-def _read_results(name: str, task: Task, failed: int, results: Mapping[str, Any]) -> ScoredTask:
+def _read_results(name: str, task: Task, n: int, failed: int, results: Mapping[str, Any]) -> ScoredTask:
     """From lm-eval's results of one task to ours; metrics without a finite value are left out."""
     values = _values(results["samples"][name])
     reported = _metric_names(values)
     better, aggregations = task_metrics(task)
     totals = results["results"][name]
-    scored = ScoredTask(name, totals["sample_len"], failed, {}, {}, {}, {})
+    scored = ScoredTask(name, n, failed, {}, {}, {}, {})
     for (metric, chain), items in values.items():
-        value, stderr = _number(totals[f"{metric},{chain}"]), _number(totals[f"{metric}_stderr,{chain}"])
+        value, stderr = finite(totals[f"{metric},{chain}"]), finite(totals[f"{metric}_stderr,{chain}"])
         if value is None:
             continue
         label = reported[metric, chain]
@@ -157,6 +160,10 @@ def _read_results(name: str, task: Task, failed: int, results: Mapping[str, Any]
         if weights:
             scored.weights[label] = weights
             stderr = ratio_stderr(list(parts.values()), list(weights.values()))
+        sums = None if parts else totals_of(items, value, aggregations.get(metric))
+        if sums is not None:
+            scored.totals[label] = sums
+            stderr = stderr_of(sums, BOOTSTRAP_DRAWS) if stderr is None else stderr
         scored.metrics[label] = Measured(value=value, stderr=stderr)
         scored.higher_is_better[label] = better.get(metric, True)
     return scored
@@ -253,10 +260,10 @@ def _mean_of(
     items: Mapping[int, Any], reported: float, aggregate: Callable[[list[Any]], float] | None
 ) -> tuple[dict[int, float], dict[int, float]]:
     """Each document's value, and its weight where they differ; empty unless their mean is ``reported``."""
-    values = {document: _number(item) for document, item in items.items()}
+    values = {document: finite(item) for document, item in items.items()}
     weights: dict[int, float] = {}
     if aggregate is not None and all(_is_pair(item) for item in items.values()):
-        values = {document: _number(aggregate([item])) for document, item in items.items()}
+        values = {document: finite(aggregate([item])) for document, item in items.items()}
         weights = {document: float(item[1]) for document, item in items.items()}
     known = {document: value for document, value in values.items() if value is not None}
     total = math.fsum(weights.values()) if weights else len(known)
@@ -266,19 +273,10 @@ def _mean_of(
     return (known, weights) if math.isclose(mean, reported, rel_tol=1e-9, abs_tol=1e-12) else ({}, {})
 
 
-def _number(value: Any) -> float | None:
-    """A finite number, or None (lm-eval writes "N/A" for a standard error it does not have)."""
-    try:
-        number = math.nan if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _is_pair(item: Any) -> bool:
     """Whether a document's value is a sum and its weight, as lm-eval's per-byte and per-word metrics have."""
     return (
-        isinstance(item, tuple) and len(item) == 2 and _number(item[0]) is not None and bool(_number(item[1]))
+        isinstance(item, tuple) and len(item) == 2 and finite(item[0]) is not None and bool(finite(item[1]))
     )
 
 

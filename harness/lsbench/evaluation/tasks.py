@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lsbench.errors import BadInput, LsbenchError, Unavailable, unknown
-from lsbench_tasks import NAMES, PATH
+from lsbench_tasks import DATA, NAMES, OFFLINE, PATH
+from lsbench_tasks.jsonl.lines import BadLines
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -30,7 +31,9 @@ class TaskListing:
     kind: Literal["task", "group"]
     """A group stands for several tasks."""
     source: Source
-    """``lsbench`` tasks need no hub."""
+    """Where it is defined."""
+    data: str
+    """Where its documents come from, in a few words; empty where that is not known."""
 
 
 def list_tasks(include_path: str | None = None, builtin: bool = True) -> tuple[TaskListing, ...]:
@@ -50,6 +53,7 @@ def list_tasks(include_path: str | None = None, builtin: bool = True) -> tuple[T
             name=name,
             kind="task" if entry.kind.name in ("TASK", "PY_TASK") else "group",
             source=_source(entry.yaml_path, include_path),
+            data=DATA.get(name, "") if _is_ours(entry.yaml_path) else "",
         )
         for name, entry in index.items()
     ]
@@ -95,6 +99,7 @@ def load_tasks(spec: RunSpec) -> dict[str, Task]:
             # A task that fixes 0 examples cannot take any (its prompt would make no sense).
             task.set_config("num_fewshot", spec.num_fewshot or 0)
         task.set_fewshot_seed(DEFAULT_OTHER_SEED)
+        _end_at_examples(task)
         if spec.repeats > 1 and task.get_config("output_type") == "generate_until":
             task.set_config("repeats", spec.repeats)
     return tasks
@@ -104,17 +109,24 @@ def data_environment(spec: RunSpec) -> dict[str, str]:
     """The environment variables through which our own tasks find their data, prepared if need be.
 
     Raises:
+        BadInput: the task ``jsonl`` without a file.
         Unavailable: the data is neither cached nor can it be fetched.
     """
-    from lsbench_tasks.humaneval.problems import VARIABLE
-
     manager = find_tasks(spec.tasks, _folder(spec.include_path))
-    leaves = _leaves(spec.tasks, manager.task_index)
-    if not any(_is_ours(manager.task_index[name].yaml_path) for name in leaves if name in manager.task_index):
-        return {}
-    from lsbench import catalog
+    index = manager.task_index
+    paths = [index[name].yaml_path for name in _leaves(spec.tasks, index) if name in index]
+    ours = {path.parent.name for path in paths if path is not None and _is_ours(path)}
+    variables: dict[str, str] = {}
+    if "humaneval" in ours:
+        from lsbench import catalog
+        from lsbench_tasks.humaneval.problems import VARIABLE
 
-    return {VARIABLE: str(catalog.prepare_data("humaneval"))}
+        variables[VARIABLE] = str(catalog.prepare_data("humaneval"))
+    if "jsonl" in ours:
+        from lsbench.evaluation.own_data import own_environment
+
+        variables |= own_environment(spec)
+    return variables
 
 
 def is_ours(task: Task) -> bool:
@@ -205,14 +217,25 @@ def _load(name: str, manager: TaskManager) -> dict[str, Task]:
         return manager.load([name])["tasks"]
     except LsbenchError:
         raise
+    except BadLines as error:
+        raise BadInput(f"Task {name!r}: {error}.") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         if _is_network(error):
             raise Unavailable(
                 f"Task {name!r} needs something from the Hugging Face hub that cannot be had ({reason}). "
-                f"Tasks that need no hub: {', '.join(NAMES)}."
+                f"Tasks that need no hub: {', '.join(OFFLINE)}."
             ) from error
         raise BadInput(f"Task {name!r} cannot be loaded: {type(error).__name__}: {reason}") from error
+
+
+def _end_at_examples(task: Task) -> None:
+    """Have an answer end where the next example would begin, for a task that says how that looks."""
+    metadata, wanted = task.get_config("metadata"), task.get_config("num_fewshot")
+    ends = metadata.get("fewshot_until") if isinstance(metadata, dict) else None
+    if ends and wanted:
+        arguments = task.get_config("generation_kwargs") or {}
+        task.set_config("generation_kwargs", {**arguments, "until": [*(arguments.get("until") or []), *ends]})
 
 
 def _check_loaded(name: str, task: Task) -> None:
@@ -224,8 +247,8 @@ def _check_loaded(name: str, task: Task) -> None:
 
 def _unconfined(name: str) -> BadInput:
     return BadInput(
-        f"Task {name!r} would run generated code outside lsbench's sandbox. Use humaneval, or a task whose "
-        "metric runs code through lsbench_tasks.execution (it needs no unsafe_code)."
+        f"Task {name!r} would run generated code outside lsbench's sandbox. Use humaneval or mbpp, or a task "
+        "whose metric runs code through lsbench_tasks.execution (it needs no unsafe_code)."
     )
 
 

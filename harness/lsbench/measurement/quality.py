@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from lsbench.measurement.statistics import mcnemar, ratio_of_totals_interval, unseen_change
+from lsbench.measurement.statistics import (
+    difference_of_totals_interval,
+    mcnemar,
+    ratio_of_totals_interval,
+    unseen_change,
+)
 from lsbench.metrics import Difference, Measured, TaskScores
+
+
+class Additive(Protocol):
+    """A metric of a whole corpus that follows from sums over its documents."""
+
+    @property
+    def parts(self) -> Mapping[int, tuple[float, ...]]:
+        """By document, what it adds to each sum."""
+        ...
+
+    @property
+    def value(self) -> Callable[[Sequence[float]], float]:
+        """From the sums to the metric."""
+        ...
 
 
 class Scored(Protocol):
@@ -64,10 +83,13 @@ def difference(name: str, strategy: Scored, baseline: Scored) -> Difference | No
 
     The interval resamples documents, each with its weight where the metric is a weighted mean (bits
     per byte weighs documents by their bytes). Where every document passes or fails and none changed,
-    the interval is what seeing no change among so many still allows. A metric without values by
-    document has a difference without an interval. None where the two share no document, or where
-    the difference is not finite.
+    the interval is what seeing no change among so many still allows. A metric of the whole corpus is
+    made again from each resample's sums; where it does not follow from sums there is no interval. None
+    where the two share no document, or where the difference is not finite.
     """
+    sums = _totals(name, strategy), _totals(name, baseline)
+    if sums[0] is not None and sums[1] is not None:
+        return _difference_of_totals(sums[0], sums[1])
     ours, theirs = strategy.per_doc.get(name), baseline.per_doc.get(name)
     if not ours or not theirs:
         change = strategy.metrics[name].value - baseline.metrics[name].value
@@ -86,6 +108,26 @@ def difference(name: str, strategy: Scored, baseline: Scored) -> Difference | No
             reach = unseen_change(len(shared))
             interval = (-reach, reach)
     return Difference(value=math.fsum(changed) / math.fsum(weights), ci95=interval, p_value=p_value)
+
+
+def _totals(name: str, scored: Scored) -> Additive | None:
+    """Of a metric that follows from sums; scores read from a file have none, since it holds no function."""
+    return getattr(scored, "totals", {}).get(name)
+
+
+def _difference_of_totals(strategy: Additive, baseline: Additive) -> Difference | None:
+    shared = sorted(strategy.parts.keys() & baseline.parts.keys())
+    if not shared:
+        return None
+    ours, theirs = ([side.parts[doc] for doc in shared] for side in (strategy, baseline))
+    values = [
+        side.value([math.fsum(column) for column in zip(*parts, strict=True)])
+        for side, parts in ((strategy, ours), (baseline, theirs))
+    ]
+    change = values[0] - values[1]
+    if not math.isfinite(change):
+        return None
+    return Difference(value=change, ci95=difference_of_totals_interval(ours, theirs, strategy.value))
 
 
 def _tells_apart(name: str, strategy: Scored, baseline: Scored) -> bool:

@@ -41,6 +41,33 @@ def speedup_interval(
     return _bootstrap([baseline_s, baseline_tokens, strategy_s, strategy_tokens], _speedup)
 
 
+def difference_of_totals_interval(
+    first: Sequence[Sequence[float]],
+    second: Sequence[Sequence[float]],
+    value: Callable[[Sequence[float]], float],
+) -> Interval | None:
+    """95 % interval of a metric that follows from sums over prompts, the first side's minus the second's.
+
+    Args:
+        first: one row a prompt: what it adds to each sum.
+        second: likewise, of the same prompts in the same order; each is resampled with both its rows.
+        value: from the sums to the metric, as BLEU from its counts.
+    """
+    import numpy as np
+
+    sides = [np.asarray(side, dtype=np.float64) for side in (first, second)]
+
+    def change(drawn: NDArray[np.float64]) -> float:
+        times = np.bincount(drawn.astype(np.int64), minlength=len(first))
+        ours, theirs = (value((times @ side).tolist()) for side in sides)
+        return ours - theirs
+
+    def statistic(prompts: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        return np.apply_along_axis(change, axis, prompts)
+
+    return _bootstrap([range(len(first))], statistic)
+
+
 def mcnemar(baseline: Sequence[bool], strategy: Sequence[bool]) -> float:
     """Exact McNemar p-value: could chance alone turn as many passes into failures, or back?
 

@@ -107,6 +107,8 @@ class TuneManifest(Frozen):
     """None until the tasks' documents are known."""
     model: ModelFacts | None = None
     """None until the model has been found."""
+    files_sha256: dict[str, str] = Field(default_factory=dict)
+    """Of the user's own files (``--data``, ``--data-fewshot``), by the name they were given."""
     threads: int | None = None
     load_average: tuple[float, float, float] | None = None
     git: GitState | None = None

@@ -85,6 +85,7 @@ class _Tuning:
         from lsbench import pipeline
         from lsbench.catalog import resolve_model
         from lsbench.engine.loading import load_tokenizer, model_facts, resolve_device, resolve_dtype
+        from lsbench.evaluation.own_data import check_unchanged, file_hashes
         from lsbench.evaluation.requests import build_requests
         from lsbench.execution import leftovers
         from lsbench.execution.cluster.backend import ClusterBackend
@@ -109,6 +110,9 @@ class _Tuning:
             )
         baseline = StrategyChoice(name=run.baseline)
         pipeline.check(run.model_copy(update={"strategies": (baseline,)}))
+        if self.resumed is not None:
+            check_unchanged(self.resumed.tune_id, run, self.resumed.manifest.files_sha256)
+        files = file_hashes(run)
         leftovers.clean(view.note)
         ensure_writable(Path(run.output))
         device = resolve_device(run.device)
@@ -149,7 +153,7 @@ class _Tuning:
             self.folder = self.resumed or TuneFolder.create(spec, devices(device), threads)
             with self.folder:
                 self._check_same(model, split)
-                self.folder.update(model=model, split=split, threads=threads)
+                self.folder.update(model=model, split=split, threads=threads, files_sha256=files)
                 self.folder.note(*requests.notes, *self._remarks())
                 for text in self.folder.manifest.notes:
                     view.note(text)

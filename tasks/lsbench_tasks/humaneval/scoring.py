@@ -1,14 +1,10 @@
-"""How HumanEval is scored: pass@k of generated programs, bits per byte of the reference solutions."""
+"""How HumanEval is scored: which programs pass their tests, bits per byte of the reference solutions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import comb
 
 from lsbench_tasks.execution import run_programs
-
-PAPER_K = (1, 10, 100)
-"""The k of the paper; those above the number of samples are left out, and that number itself is added."""
 
 
 def run_tests(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, str]]) -> list[list[bool]]:
@@ -28,19 +24,6 @@ def run_tests(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, st
     ]
     verdicts = iter(run_programs(programs))
     return [[next(verdicts) for _ in completions] for completions in responses]
-
-
-def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """Unbiased estimate of the chance that one of ``k`` samples passes (Chen et al., 2021, section 2.1)."""
-    return 1.0 - comb(samples - passed, k) / comb(samples, k)
-
-
-def programs_passed(doc: Mapping[str, str], results: Sequence[Sequence[bool]]) -> dict[str, float]:
-    """``pass@k`` of one problem from the verdicts of its completions."""
-    (verdicts,) = results
-    samples, passed = len(verdicts), sum(verdicts)
-    sizes = sorted({k for k in PAPER_K if k <= samples} | {samples})
-    return {f"pass@{k}": pass_at_k(samples, passed, k) for k in sizes}
 
 
 def solution_bits(

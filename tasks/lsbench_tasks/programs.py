@@ -1,0 +1,26 @@
+"""How tasks whose answers are programs are scored: pass@k, from which of several programs passed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import comb
+
+PAPER_K = (1, 10, 100)
+"""The k of the paper; those above the number of samples are left out, and that number itself is added."""
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of ``k`` samples passes (Chen et al., 2021, section 2.1).
+
+    Written here because no installed library has it to call: lm-eval takes it from a metric that it fetches
+    from the hub.
+    """
+    return 1.0 - comb(samples - passed, k) / comb(samples, k)
+
+
+def programs_passed(doc: Mapping[str, object], results: Sequence[Sequence[bool]]) -> dict[str, float]:
+    """``pass@k`` of one problem from the verdicts of its programs."""
+    (verdicts,) = results
+    samples, passed = len(verdicts), sum(verdicts)
+    sizes = sorted({k for k in PAPER_K if k <= samples} | {samples})
+    return {f"pass@{k}": pass_at_k(samples, passed, k) for k in sizes}
