@@ -21,6 +21,7 @@ from torch import Tensor
 
 PENDING, MASKED, APPROXIMATE, EXACT = 1, 2, 4, 8
 """States of a key and value; bits, so that several positions can be summed up in one number."""
+INEXACT = PENDING | MASKED | APPROXIMATE
 _NO_DRAFT = sys.maxsize
 """Where a draft begins if there is none: after any position."""
 
@@ -138,10 +139,11 @@ class KVCache:
         sequence: int,
         positions: slice | npt.NDArray[np.int64],
         layers: slice,
-        states: npt.NDArray[np.uint8],
+        states: npt.NDArray[np.uint8] | int,
     ) -> None:
-        """Keys and values of some positions [n] are made at ``layers``, and are what ``states`` [n] says."""
-        self.state[sequence, positions, layers] = states[:, None]
+        """Keys and values of some positions [n] are made at ``layers``, and are what ``states`` says: of each
+        position [n, 1], or of all."""
+        self.state[sequence, positions, layers] = states
 
     # -- exactness ----------------------------------------------------------------------------------
 

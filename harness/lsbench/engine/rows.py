@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lsbench.engine.cache import APPROXIMATE, MASKED, PENDING, KVCache
+from lsbench.engine.cache import INEXACT, MASKED, PENDING, KVCache
 from lsbench.engine.plan import DepthPlan
 from lsbench.engine.step_request import Indices, StepRequest
 
@@ -40,7 +40,7 @@ class Lane:
         tally: what is done besides running the new positions is added to it.
         has_left: whether the new positions have left out a sub-layer; then none of them is exact.
         has_brought_up: whether the step has changed older positions.
-        follows_exact: every older position is exact everywhere.
+        found: [L] bits of the states that older positions may have; None where all are exact everywhere.
         pending, masked, inexact: for each layer, whether an older position may be so there.
     """
 
@@ -52,17 +52,24 @@ class Lane:
         self.end = int(cache.lengths[sequence])
         self.first = self.end - count
         self.plan = plan
-        self.runs: Sequence[bool] = plan.run
+        self.runs = plan.run
         self.kv_fill = plan.kv_fill
         self.check_layers = frozenset(policy.check_layers(cache.num_layers)) if policy else frozenset()
         self.riders: list[int] = []
         self.has_left = False
         self.has_brought_up = False
-        found = cache.states_before(sequence, self.first)
-        self.follows_exact = not found.any()
-        self.pending: list[bool] = ((found & PENDING) != 0).tolist()
-        self.masked: list[bool] = ((found & MASKED) != 0).tolist()
-        self.inexact: list[bool] = ((found & (PENDING | MASKED | APPROXIMATE)) != 0).tolist()
+        self.found = None
+        self.pending = self.masked = self.inexact = _nowhere(cache.num_layers)
+        if self.first > cache.exact_lengths[sequence]:
+            found = self.found = cache.states_before(sequence, self.first)
+            self.pending = ((found & PENDING) != 0).tolist()
+            self.masked = ((found & MASKED) != 0).tolist()
+            self.inexact = ((found & INEXACT) != 0).tolist()
+
+    @property
+    def follows_exact(self) -> bool:
+        """Whether every older position is exact everywhere."""
+        return self.found is None
 
     @cached_property
     def places(self) -> Tensor:
@@ -70,6 +77,11 @@ class Lane:
         table = np.zeros((3, self.count), dtype=np.int64)
         table[1], table[2] = self.sequence, np.arange(self.first, self.end)
         return torch.from_numpy(table)
+
+
+@lru_cache
+def _nowhere(num_layers: int) -> list[bool]:
+    return [False] * num_layers
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,6 @@ class Part:
         length: how many positions the last row may see, its own included.
         contiguous: whether no position between the first and the last is left out.
         device: where they are.
-        mask: [n, length] True where a row sees a position; None where each sees all, or ``causal``.
     """
 
     lane: Lane
@@ -94,7 +105,6 @@ class Part:
     length: int
     contiguous: bool
     device: torch.device
-    mask: Tensor | None
     windows: dict[int, tuple[Tensor | None, int]] = field(default_factory=dict, repr=False)
     """What ``windowed`` gave."""
 
@@ -102,6 +112,13 @@ class Part:
     def span(self) -> slice | Indices:
         """``positions`` as an index."""
         return slice(self.first, self.length) if self.contiguous else self.positions
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """[n, length] True where a row sees a position; None where each sees all, or ``causal``."""
+        if len(self.positions) == 1 or self.causal:
+            return None
+        return torch.as_tensor(self.visible(None), device=self.device)
 
     @property
     def causal(self) -> bool:
@@ -195,8 +212,8 @@ def make_party(
     parts = tuple(_make_part(lane, rows, positions[rows], device) for lane, rows in members if rows.size)
     if not parts:
         return None
-    rows = np.concatenate([part.rows for part in parts])
-    whole = len(rows) == len(positions) and bool((rows == np.arange(len(rows))).all())
+    rows = parts[0].rows if len(parts) == 1 else np.concatenate([part.rows for part in parts])
+    whole = len(rows) == len(positions) and (len(rows) == 1 or bool((rows == np.arange(len(rows))).all()))
     if len(parts) == 1 and parts[0].contiguous:
         cos, sin = (table[parts[0].first : parts[0].length] for table in rotary)
     else:
@@ -208,7 +225,4 @@ def make_party(
 def _make_part(lane: Lane, rows: Indices, positions: Indices, device: torch.device) -> Part:
     first, length = int(positions[0]), int(positions[-1]) + 1
     contiguous = length - first == len(positions)
-    mask = None
-    if len(positions) > 1 and not (contiguous and first == 0):
-        mask = torch.as_tensor(np.arange(length) <= positions[:, None], device=device)
-    return Part(lane, rows, positions, first, length, contiguous, device, mask)
+    return Part(lane, rows, positions, first, length, contiguous, device)

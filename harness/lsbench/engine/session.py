@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +39,17 @@ class StepResult:
     Attributes:
         logits: [B, T, V]; minus infinity for tokens that the step's head leaves out.
         layers_run: [B, T] float64; a layer run in part counts its share of weight bytes.
-        runs: [B, T, 2L] bool, the sub-layers each token ran.
+        flags: for each sequence, for each of its tokens, 2L flags of the sub-layers it ran.
     """
 
     logits: Tensor
     layers_run: npt.NDArray[np.float64]
-    runs: npt.NDArray[np.bool_]
+    flags: tuple[tuple[tuple[bool, ...], ...], ...]
+
+    @cached_property
+    def runs(self) -> npt.NDArray[np.bool_]:
+        """[B, T, 2L] ``flags``."""
+        return np.array(self.flags, dtype=bool)
 
 
 class Session:
@@ -80,6 +86,7 @@ class Session:
         self._full = DepthPlan.full(stack.num_layers)
         self._predictions: list[tuple[int, Tensor] | None] = [None] * batch
         self._share = _layer_shares(stack)
+        self._depths: dict[tuple[bool, ...], float] = {}
 
     @property
     def model(self) -> torch.nn.Module:
@@ -154,8 +161,9 @@ class Session:
         self._check_tokens(tokens)
         if isinstance(plan_or_policy, DepthPlan):
             return self._planned(tokens, [plan_or_policy] * self.batch, {}, observer, head)
-        many = isinstance(plan_or_policy, Sequence)
-        policies = list(plan_or_policy) if many else [plan_or_policy] * self.batch
+        # Asked of the abstract class, it would take longer.
+        single = isinstance(plan_or_policy, DepthPolicy)
+        policies = [plan_or_policy] * self.batch if single else list(plan_or_policy)
         if len(policies) != self.batch:
             raise ValueError(f"{len(policies)} policies for {self.batch} sequences")
         constant = [policy.constant_plan(self.num_layers) for policy in policies]
@@ -171,7 +179,10 @@ class Session:
         return StepResult(
             torch.cat([result.logits for result in results], dim=1),
             np.concatenate([result.layers_run for result in results], axis=1),
-            np.concatenate([result.runs for result in results], axis=1),
+            tuple(
+                tuple(flags for result in results for flags in result.flags[sequence])
+                for sequence in range(self.batch)
+            ),
         )
 
     def begin_draft(self) -> None:
@@ -247,13 +258,12 @@ class Session:
 
     def resumable_layers(self, first: int, sequence: int = 0) -> float:
         """Layers that ``verify`` from position ``first`` on need not run again for what is held."""
-        cache = self.cache
-        frontiers = [
-            int(cache.frontier[sequence, position]) if (sequence, position) in cache.resume else 0
-            for position in range(first, self.lengths[sequence])
-        ]
-        done = np.arange(2 * self.num_layers) < np.array(frontiers, dtype=np.int64)[:, None]
-        return float(self._layers_run(done).sum())
+        cache, layers = self.cache, 0.0
+        for position in range(first, self.lengths[sequence]):
+            if (sequence, position) in cache.resume:
+                whole, half = divmod(int(cache.frontier[sequence, position]), 2)
+                layers += whole + (float(self._share[2 * whole]) if half else 0.0)
+        return layers
 
     def truncate(self, length: int | Sequence[int]) -> None:
         """Forget every position from ``length`` on, for all sequences or each its own.
@@ -367,18 +377,23 @@ class Session:
 
     def _result(self, outcome: StepOutcome, first: Sequence[int]) -> StepResult:
         count = outcome.hidden.shape[0] // self.batch
-        logits = outcome.logits.view(self.batch, count, -1)
-        for sequence in range(self.batch):
-            self._predictions[sequence] = (first[sequence], logits[sequence])
-        runs = outcome.runs
-        return StepResult(
-            logits, self._layers_run(runs).reshape(self.batch, count), runs.reshape(self.batch, count, -1)
-        )
+        if self.batch == 1:
+            logits = outcome.logits[None]
+            self._predictions[0] = (first[0], outcome.logits)
+        else:
+            logits = outcome.logits.view(self.batch, count, -1)
+            for sequence in range(self.batch):
+                self._predictions[sequence] = (first[sequence], logits[sequence])
+        layers_run = np.array([[self._layers_run(run)] * count for run in outcome.runs])
+        return StepResult(logits, layers_run, tuple((run,) * count for run in outcome.runs))
 
-    def _layers_run(self, runs: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        """[N, 2L] flags to [N] layers. Each layer is summed first, so that whole layers count exactly 1."""
-        parts = np.where(runs, self._share, 0.0)
-        return (parts[:, 0::2] + parts[:, 1::2]).sum(axis=1)
+    def _layers_run(self, run: tuple[bool, ...]) -> float:
+        """2L flags to layers; the few different ones of a generation are each summed up once."""
+        if run not in self._depths:
+            # Each layer is summed first, so that whole layers count exactly 1.
+            parts = np.where(run, self._share, 0.0)
+            self._depths[run] = float((parts[0::2] + parts[1::2]).sum())
+        return self._depths[run]
 
 
 def _layer_shares(stack: DecoderStack) -> npt.NDArray[np.float64]:

@@ -42,6 +42,7 @@ class DecoderStack:
 
     Attributes:
         model, agreement: as given.
+        device: where the model is.
 
     Raises:
         UnsupportedModel: no family declares the architecture, or it asks for what the engine cannot do.
@@ -63,6 +64,7 @@ class DecoderStack:
         self.agreement = agreement
         decoder = model.get_submodule(family.decoder)
         self.embedding = cast(nn.Embedding, decoder.get_submodule(family.embedding))
+        self.device: torch.device = self.embedding.weight.device
         self._embedding_factor = _option(config, family.embedding_multiplier)
         layers = cast(nn.ModuleList, decoder.get_submodule(family.layers))
         attention = layers[0].get_submodule(family.attention)
@@ -125,11 +127,6 @@ class DecoderStack:
         return self.embedding.weight.dtype
 
     @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self.embedding.weight.device
-
-    @property
     def context_length(self) -> int:
         """The most positions the model runs on."""
         return context_length(self.model.config)
@@ -141,9 +138,11 @@ class DecoderStack:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token ids [N] int64 to hidden states [N, D]."""
-        # A module of another kind may do more than look up.
-        plain = type(self.embedding) is nn.Embedding
-        embedded = torch.embedding(self.embedding.weight, tokens) if plain else self.embedding(tokens)
+        # A module of another kind may do more than look up; a plain one's weight is sooner found so.
+        if type(self.embedding) is nn.Embedding:
+            embedded = torch.embedding(cast(Tensor, self.embedding._parameters["weight"]), tokens)
+        else:
+            embedded = self.embedding(tokens)
         return embedded if self._embedding_factor is None else embedded * self._embedding_factor
 
     def head(self, hidden: Tensor) -> Tensor:

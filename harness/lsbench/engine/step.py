@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from lsbench.engine.agreement import Decision
-from lsbench.engine.cache import APPROXIMATE, EXACT, MASKED, PENDING
+from lsbench.engine.cache import APPROXIMATE, EXACT, INEXACT, MASKED, PENDING
 from lsbench.engine.plan import check_plan
 from lsbench.engine.policy import ExitView, heads_of
 from lsbench.engine.rows import Indices, Lane, Part, Party, make_party
@@ -61,9 +61,12 @@ class Step:
                 row += request.count
         self.num_new = row
         self.views: dict[int, ExitView] = {}
-        self._positions: Indices = np.concatenate([np.arange(lane.first, lane.end) for lane in self.lanes])
+        spans = [np.arange(lane.first, lane.end) for lane in self.lanes]
+        self._positions: Indices = spans[0] if len(spans) == 1 else np.concatenate(spans)
         self._state: npt.NDArray[np.uint8] = np.full(self.num_new, EXACT, dtype=np.uint8)
         """What the keys and values are that each row makes now: EXACT or APPROXIMATE."""
+        self._all_exact = True
+        """Whether each of ``_state`` is EXACT, which is sooner asked."""
         self._starts = starts_of(requests)
         self._begins = frozenset(() if self._starts is None else self._starts.tolist())
         self._rotary = stack.rotary(max(lane.end for lane in self.lanes))
@@ -136,7 +139,7 @@ class Step:
         new = np.arange(lane.rows.start, lane.rows.stop)
         if self._starts is not None:
             new = new[self._starts[new] <= index]
-        return np.concatenate([np.array(lane.riders, dtype=np.int64), new])
+        return np.concatenate([np.array(lane.riders, dtype=np.int64), new]) if lane.riders else new
 
     def _make_party(self, members: Sequence[tuple[Lane, Indices]]) -> Party | None:
         return make_party(members, self._positions, self._rotary, self.stack.device)
@@ -212,6 +215,7 @@ class Step:
         """
         if self._state[row] == EXACT:
             self._state[row] = APPROXIMATE
+            self._all_exact = False
             self._events = None
             if index % 2 and self.stack.blocks[index // 2].parallel:
                 index, hidden = index - 1, self._entered(index // 2)[row]
@@ -275,7 +279,10 @@ class Step:
         hidden = self._enter(party)
         for part in party.parts:
             part.lane.cache.mark(
-                part.lane.sequence, part.span, slice((begin + 1) // 2, (end + 1) // 2), self._state[part.rows]
+                part.lane.sequence,
+                part.span,
+                slice((begin + 1) // 2, (end + 1) // 2),
+                EXACT if self._all_exact else self._state[part.rows, None],
             )
             if part.lane.riders and not alone:
                 part.lane.tally.older_rows += len(part.lane.riders) * (end - begin - 1)
@@ -298,8 +305,7 @@ class Step:
         """Up to where what runs at ``begin`` goes on, with nothing to be done, seen or decided in between."""
         if self._events is None:
             self._events = self._eventful()
-        later = self._events[begin + 1 :]
-        return begin + 1 + int(later.argmax())
+        return begin + 1 + int(self._events[begin + 1 :].argmax())
 
     def _eventful(self) -> npt.NDArray[np.bool_]:
         """[2L + 1] sub-layers before which rows begin, join or leave, or something is looked at."""
@@ -310,17 +316,19 @@ class Step:
         for layer in self._check_layers:
             events[[2 * layer - 2, 2 * layer]] = True
         for lane in self.lanes:
-            left_out = ~(lane.plan.flags if lane.runs is lane.plan.run else np.array(lane.runs))
-            events[:last] |= left_out
-            events[1:] |= left_out
-            if lane.follows_exact and not lane.riders:
+            if lane.runs is not lane.plan.run or not lane.plan.is_full:
+                left_out = ~(lane.plan.flags if lane.runs is lane.plan.run else np.array(lane.runs))
+                events[:last] |= left_out
+                events[1:] |= left_out
+            if lane.found is None:
                 continue
-            layers = np.array(lane.pending) | lane.masked
-            if (self._state[lane.rows] == EXACT).any() or lane.riders:
-                layers |= lane.inexact
+            if self._all_exact or lane.riders or (self._state[lane.rows] == EXACT).any():
+                inexact = (lane.found & INEXACT) != 0
+                events[:last:2] |= inexact
                 # What it saw is told before anything else runs.
-                events[1:last:2] |= lane.inexact
-            events[:last:2] |= layers
+                events[1:last:2] |= inexact
+            else:
+                events[:last:2] |= (lane.found & (PENDING | MASKED)) != 0
         return events
 
     def _entered(self, layer: int) -> Tensor:
@@ -336,7 +344,7 @@ class Step:
 
     def _lose_exactness(self, layer: int, part: Part, entering: Tensor) -> None:
         """Rows that saw an inexact position at ``layer`` are exact no further than its attention."""
-        if not (self._state[part.rows] == EXACT).any():
+        if not (self._all_exact or (self._state[part.rows] == EXACT).any()):
             return
         seen = part.lane.cache.state[part.lane.sequence, : part.length - 1, layer]
         inexact = np.flatnonzero(seen != EXACT)
@@ -410,7 +418,7 @@ class Step:
         hidden = self.hidden
         for lane in self.lanes:
             undisturbed = not (lane.riders or lane.has_brought_up or lane.has_left)
-            if undisturbed and (self._state[lane.rows] == EXACT).all():
+            if undisturbed and (self._all_exact or (self._state[lane.rows] == EXACT).all()):
                 lane.cache.complete_newest(lane.sequence, lane.first, hidden[lane.rows])
                 continue
             rows = np.arange(lane.rows.start, lane.rows.stop)

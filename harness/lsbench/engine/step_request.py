@@ -76,12 +76,12 @@ class StepOutcome:
         hidden: [B * T, D] where the rows came to.
         logits: [n, V], of the rows that are predicted after: minus infinity for tokens that the head
             leaves out.
-        runs: [B * T, 2L] bool, the sub-layers that each row ran.
+        runs: for each sequence the 2L flags of the sub-layers that all of its rows ran.
     """
 
     hidden: Tensor
     logits: Tensor
-    runs: npt.NDArray[np.bool_]
+    runs: tuple[tuple[bool, ...], ...]
 
 
 def starts_of(requests: Sequence[StepRequest]) -> Indices | None:

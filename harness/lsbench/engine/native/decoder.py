@@ -116,9 +116,7 @@ class NativeDecoder:
         Returns:
             new hidden states [N, D].
         """
-        return self._decoder.run(
-            hidden, begin, end, places, rotary[0][:, 0], rotary[1][:, 0], list(keys), list(values)
-        )
+        return self._decoder.run(hidden, begin, end, places, *rotary, list(keys), list(values))
 
     def fill(
         self,
@@ -137,7 +135,7 @@ class NativeDecoder:
             places, rotary: as for ``run``; all rows are in one cache.
             keys, values: [B, Hkv, capacity, d] of that cache at each layer in turn.
         """
-        self._decoder.fill(hidden, first, places, rotary[0][:, 0], rotary[1][:, 0], list(keys), list(values))
+        self._decoder.fill(hidden, first, places, *rotary, list(keys), list(values))
 
 
 class SummingDecoder(NativeDecoder):
