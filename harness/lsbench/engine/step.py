@@ -28,10 +28,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lsbench.engine.agreement import Decision
 from lsbench.engine.cache import APPROXIMATE, EXACT, INEXACT, MASKED, PENDING
-from lsbench.engine.plan import check_plan
-from lsbench.engine.policy import ExitView, heads_of
+from lsbench.engine.looking import ask, looks
+from lsbench.engine.policy import ExitView
 from lsbench.engine.rows import Indices, Lane, Part, Party, make_party
 from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step_request import StepRequest, starts_of
@@ -369,50 +368,12 @@ class Step:
 
     def _check(self, layer: int, entering: Tensor) -> None:
         """Ask the policies that want to look after ``layer``, where it ran and something is still to run."""
-        index = 2 * layer
-        looking = [
-            lane
-            for lane in self.lanes
-            if layer in lane.check_layers and any(lane.runs[index - 2 : index]) and any(lane.runs[index:])
-        ]
-        if not looking:
-            return
-        rows = [lane.rows.start for lane in looking]
-        hidden = self.hidden
-        agreement = self.stack.agreement
-        if agreement.size > 1:
-            hidden, entering = agreement.tensor(torch.stack([hidden[rows], entering[rows]]))
-            places = range(len(rows))
-        else:
-            places = rows
-        heads = heads_of(
-            self.stack.head,
-            hidden if len(hidden) == len(rows) else hidden[rows],
-            [lane.head for lane in looking],
-        )
-        views = [
-            ExitView(hidden[place], entering[place], head, lane.head)
-            for lane, place, head in zip(looking, places, heads, strict=True)
-        ]
-        decided: list[Decision] = []
-        for lane, view in zip(looking, views, strict=True):
-            assert lane.policy is not None  # only a policy has layers to check
-            lane.tally.checks += 1
-            revised = lane.policy.replan(layer, view)
-            if revised is not None:
-                check_plan(revised, self.stack.num_layers)
-            decided.append((revised, lane.policy.should_exit(layer, view)))
-        decisions = agreement.decisions(decided, [view.has_looked for view in views])
-        for lane, row, view, (revised, exits) in zip(looking, rows, views, decisions, strict=True):
-            if revised is not None:
+        looking = [lane for lane in self.lanes if looks(lane, layer)]
+        if looking:
+            views, changed = ask(self.stack, looking, layer, entering, self.hidden)
+            self.views.update(views)
+            if changed:
                 self._events = None
-                lane.runs, lane.kv_fill = (*lane.runs[:index], *revised.run[index:]), revised.kv_fill
-            if exits:
-                lane.runs = (*lane.runs[:index], *(False,) * (len(lane.runs) - index))
-                self._events = None
-                self.views[row] = view
-            elif view.has_looked:
-                lane.tally.spare_heads += 1
 
     def _finish(self) -> None:
         hidden = self.hidden
