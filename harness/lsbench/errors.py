@@ -28,6 +28,14 @@ class UnsupportedModel(BadInput):
     """The checkpoint's architecture is not declared in ``engine/families``."""
 
 
+class CannotRun(BadInput):
+    """A method cannot run on this model or machine, where others can: a run goes on without it and says why.
+
+    A strategy raises it from ``check_model`` or ``prepare``, with the reason in one line. Where nothing else
+    is to be run it is an error like any other.
+    """
+
+
 class Unavailable(BadInput):
     """Something that must be fetched (package index, hub) cannot be reached and is not cached."""
 

@@ -274,6 +274,8 @@ class StrategyMetrics(_Model):
     name: str
     options: dict[str, JsonValue]
     label: str
+    unavailable: str | None = None
+    """Why it could not run on this model or machine; then nothing below carries a value."""
     lossless: bool
     tasks: dict[str, TaskScores]
     speed: Speed | None

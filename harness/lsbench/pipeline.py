@@ -268,10 +268,8 @@ def conclude(
         view.stage(f"Scoring {label}")
         scored[label] = score_records(spec, own, tokenizer, sandbox)
     claims = folder.manifest.lossless
-    lossless = {
-        label: claims[label] if label in claims else load_strategy(own[0].strategy).lossless
-        for label, own in by_label.items()
-    }
+    told = {label: own for label, own in by_label.items() if label not in claims}
+    lossless = {**claims, **{label: load_strategy(own[0].strategy).lossless for label, own in told.items()}}
     failed = any(record.error is not None for record in records)
     status: Status = "interrupted" if stopped_early else "failed_samples" if failed else "complete"
     metrics = summarise(replace(context_of(folder.manifest), status=status), records, scored, lossless)

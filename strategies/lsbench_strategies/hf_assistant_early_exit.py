@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from lsbench.engine import Session
-from lsbench.strategy import BadInput, Emitted, GenerateRequest, IntRange, StrategyOptions, option
+from lsbench.strategy import CannotRun, Emitted, GenerateRequest, IntRange, StrategyOptions, option
 from lsbench_strategies.layers import check_layer
 from lsbench_strategies.transformers_generation import TransformersGeneration
 
@@ -57,7 +57,7 @@ class HfAssistantEarlyExit(TransformersGeneration):
     def check_model(self, model_type: str) -> None:
         """transformers must honour a reduced number of layers for the architecture."""
         if model_type not in HONOURED:
-            raise BadInput(
+            raise CannotRun(
                 f"hf_assistant_early_exit: transformers ignores a reduced number of layers for "
                 f"{model_type!r} and would draft with the whole model; it honours it for "
                 f"{', '.join(sorted(HONOURED))}. Use self_speculative, or another model."

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from lsbench.engine import Sampler
-from lsbench.strategy import BadInput, Emitted, Member
-from lsbench_strategies.relay import Relay
+from lsbench.strategy import BadInput, Emitted, Member, StreamRelay
 from lsbench_strategies.transformers_generation import Draws, TransformersGeneration
 
 
@@ -46,7 +45,7 @@ class HfGenerate(TransformersGeneration):
             agreement = members[0].session.stack.agreement
             samplers = [Sampler(request.sampling, request.seed, agreement) for request in requests]
             call["logits_processor"] = [Draws(samplers, going)]
-        for tokens in Relay().run(lambda relay: model.generate(ids, streamer=relay, **call)):
+        for tokens in StreamRelay().run(lambda relay: model.generate(ids, streamer=relay, **call)):
             for place, (member, token) in enumerate(zip(members, tokens, strict=True)):
                 if not going[place]:
                     continue

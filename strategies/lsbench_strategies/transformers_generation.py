@@ -17,11 +17,16 @@ import torch
 from torch import Tensor
 
 from lsbench.engine import Sampler, Session
-from lsbench.strategy import Emitted, GenerateRequest, Scored, ScoreWindow, Strategy
-from lsbench_strategies.relay import BorrowedRandomness, Relay
-
-_SCORED_ROWS = 512
-"""Tokens of a continuation scored in one pass: bounds the logits held, [rows, V]."""
+from lsbench.strategy import (
+    BorrowedRandomness,
+    Emitted,
+    GenerateRequest,
+    Scored,
+    ScoreWindow,
+    Strategy,
+    StreamRelay,
+    score_with_model,
+)
 
 
 class TransformersGeneration(Strategy):
@@ -47,32 +52,14 @@ class TransformersGeneration(Strategy):
         ids = torch.tensor([request.prompt_tokens], dtype=torch.int64, device=device)
         randomness = BorrowedRandomness(request.seed, device) if sampled and self.own_draws else None
         mask = torch.ones_like(ids)
-        for tokens in Relay().run(
+        for tokens in StreamRelay().run(
             lambda relay: model.generate(ids, attention_mask=mask, streamer=relay, **call), randomness
         ):
             yield Emitted(tokens, None)
 
     def score(self, session: Session, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
-        """One forward pass of the transformers model for each 512 tokens of the continuation."""
-        logprobs: list[float] = []
-        choices: list[int] = []
-        model: Any = session.model
-        for begin in range(0, len(window.continuation), _SCORED_ROWS):
-            part = window.continuation[begin : begin + _SCORED_ROWS]
-            tokens = (*window.context, *window.continuation[: begin + len(part)])
-            ids = torch.tensor([tokens], dtype=torch.int64, device=session.stack.device)
-            with torch.inference_mode():
-                # The last token is predicted, never run.
-                output = model(ids[:, :-1], use_cache=False, logits_to_keep=len(part))
-            logits: Tensor = output.logits[0]
-            precise = logits if logits.dtype == torch.float64 else logits.float()
-            wanted = ids[0, -len(part) :, None]
-            logprobs.extend(torch.log_softmax(precise, dim=-1).gather(-1, wanted)[:, 0].tolist())
-            if sampler is None:
-                choices.extend(logits.argmax(-1).tolist())
-            else:
-                choices.extend(sampler.choose(row) for row in logits)
-        return Scored(tuple(logprobs), tuple(choices), None)
+        """The full model's, by transformers' forward pass."""
+        return score_with_model(session, window, sampler)
 
     def call_options(self) -> dict[str, Any]:
         """Fields of transformers' ``GenerationConfig`` that make ``generate`` this method."""

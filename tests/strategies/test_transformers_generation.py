@@ -207,7 +207,7 @@ def test_a_failure_within_is_raised_to_who_asked_and_leaves_the_model_whole(benc
 
 @pytest.mark.parametrize("sampling", [Sampling(), DRAWN], ids=["greedy", "drawn"])
 def test_scores_are_those_of_the_engine(bench, outside, sampling, monkeypatch):
-    import lsbench_strategies.transformers_generation as module
+    import lsbench.strategy.whole_model_score as module
 
     monkeypatch.setattr(module, "_SCORED_ROWS", 5)
     window = ScoreWindow(

@@ -73,9 +73,13 @@ class Backend(Protocol):
             folder: of the run; what processes print goes to ``logs`` in it, where there is something.
 
         Raises:
-            BadInput: the weights cannot be read, or a strategy cannot calibrate.
+            BadInput: the weights cannot be read, a strategy cannot calibrate, or the baseline cannot run.
             LsbenchError: a process died, again and again.
         """
+        ...
+
+    def unavailable(self) -> dict[str, str]:
+        """Which strategies cannot run on this model or machine, by label, and why; they take no part."""
         ...
 
     def facts(self) -> tuple[PlacementFacts, ...]:

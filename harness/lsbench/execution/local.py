@@ -49,6 +49,10 @@ class LocalBackend:
         self._made.warm_up(warm_up)
         collector.settle()
 
+    def unavailable(self) -> dict[str, str]:
+        """As the one worker found out."""
+        return self._worker.unavailable
+
     def facts(self) -> tuple[PlacementFacts, ...]:
         """Nothing: the manifest tells of this process as it is."""
         return ()

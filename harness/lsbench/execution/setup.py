@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,12 @@ class Setup(Frozen):
     def choices(self) -> tuple[StrategyChoice, ...]:
         """The baseline, then the others in the order they were asked for."""
         return (self.baseline, *self.others)
+
+    def without(self, labels: Collection[str]) -> Setup:
+        """The same, some strategies left out."""
+        return self.model_copy(
+            update={"others": tuple(choice for choice in self.others if choice.label not in labels)}
+        )
 
     def contenders(self) -> tuple[Contender, ...]:
         """Those choices, found by the entry points of this process.

@@ -6,7 +6,7 @@ from turn to turn, so that a drift of the machine's speed falls on both alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -16,12 +16,13 @@ from lsbench.engine import Sampler, Session
 from lsbench.engine.agreement import Disagreement
 from lsbench.engine.batch import Batch
 from lsbench.engine.graphs import about_graphs
-from lsbench.errors import BadInput, LsbenchError
+from lsbench.errors import BadInput, CannotRun, LsbenchError
 from lsbench.execution.bandwidth import bandwidth_behind
 from lsbench.execution.certificate import Certifier, Look
 from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, RIDING_WIDTHS, measure_costs
 from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.lines import Kind, key_of, line_of, reason
+from lsbench.execution.pieces import TextPieces
 from lsbench.execution.recheck import Comparison, compare
 from lsbench.execution.together import generate_together
 from lsbench.execution.turns import Turn, turns
@@ -92,6 +93,8 @@ class Worker:
         self._rides = False
         """Whether anyone lets older positions ride along."""
         self._prepared: set[str] = set()
+        self.unavailable: dict[str, str] = {}
+        """Who cannot run on this model or machine, by label, and why; known when all are prepared."""
 
     def with_others(self, others: Sequence[Contender]) -> Worker:
         """The same model and baseline beside others, which are to be prepared; nothing is loaded again."""
@@ -125,10 +128,10 @@ class Worker:
         return Preparation(self._stack, prompts)
 
     def prepare(self) -> None:
-        """Let every strategy calibrate that has not.
+        """Let every strategy calibrate that has not; one that cannot run here takes no part from then on.
 
         Raises:
-            BadInput: naming the strategy that cannot.
+            BadInput: naming the strategy that cannot calibrate, or the baseline that cannot run.
             Disagreement: it cannot on some of the ranks that share the model.
         """
         for contender in self._contenders:
@@ -136,12 +139,26 @@ class Worker:
                 continue
             try:
                 contender.strategy.prepare(self.preparation)
+            except CannotRun as error:
+                self._stack.agreement.failed(error)
+                if contender is self._baseline:
+                    raise
+                self.unavailable[contender.label] = str(error)
+                continue
             except LsbenchError:
                 raise
             except Exception as error:
                 self._stack.agreement.failed(error)
                 raise BadInput(f"Strategy {contender.label} cannot calibrate: {reason(error)}") from error
             self._prepared.add(contender.label)
+        self.leave_out(self.unavailable)
+
+    def leave_out(self, labels: Collection[str]) -> None:
+        """Let some take no part any more; the baseline stays."""
+        self._contenders = (
+            self._baseline,
+            *(each for each in self._contenders[1:] if each.label not in labels),
+        )
 
     def warm_up(self, requests: Sequence[GenerateRequest]) -> None:
         """Run and discard a few tokens of each request under everyone."""
@@ -204,6 +221,7 @@ class Worker:
             left = [request for request, key in zip(turn.requests, keys, strict=True) if key not in finished]
             again = [attempts.get(key_of(contender.label, request, request.kind), 0) + 1 for request in left]
             for record in self._generations(contender, replace(turn, requests=tuple(left)), again):
+                record = self._with_texts(record)
                 self.remember(record)
                 yield record
         for request in turn.requests:
@@ -279,6 +297,14 @@ class Worker:
             return line(**vars(generate(self._stack, self._tokenizer, contender.strategy, request, batch)))
         except Exception as error:  # one request's failure is recorded, and the run goes on
             return self._failed(line, error)
+
+    def _with_texts(self, record: SampleRecord) -> SampleRecord:
+        """The record with what each of its tokens adds to the text, which no clock counts."""
+        if not record.token_ids:
+            return record
+        pieces = TextPieces(self._tokenizer)
+        *before, last = [pieces.push(token) for token in record.token_ids]
+        return record.model_copy(update={"token_texts": (*before, last + pieces.rest())})
 
     def _line(
         self, contender: Contender, request: Request, kind: Kind, attempt: int

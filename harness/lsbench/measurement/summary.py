@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lsbench.measurement import notes
@@ -62,6 +62,8 @@ class RunContext:
     """Copies of the model."""
     ranks: int = 1
     """Processes that shared each."""
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    """Which strategies could not run, by label, and why."""
     shared: bool = False
     """Whether these processes got in each other's way."""
 
@@ -90,6 +92,7 @@ def context_of(manifest: Manifest) -> RunContext:
         replicas=placed.replicas if placed else 1,
         ranks=placed.tensor_parallel if placed else 1,
         shared=placed is not None and placed.shared,
+        unavailable=manifest.unavailable,
     )
 
 
@@ -134,12 +137,17 @@ def summarise(
     said += notes.about_failures(ours, context.baseline)
     strategies: list[StrategyMetrics] = []
     asked = [choice.label for choice in context.strategies if choice.label != context.baseline]
-    certified = certificates(records, [label for label in asked if lossless.get(label, False)])
+    tested = [label for label in asked if lossless.get(label, False) and label not in context.unavailable]
+    certified = certificates(records, tested)
     for choice in context.strategies:
         if choice.label == context.baseline:
             said.append(f"{choice.label} is the baseline itself; it is not compared with itself.")
             continue
         claims = lossless.get(choice.label, False)
+        why = context.unavailable.get(choice.label)
+        if why is not None and not any(record.label == choice.label for record in records):
+            strategies.append(_absent(choice, claims, why))
+            continue
         metrics, left_out = _strategy(context, choice, records, claims, scored, baseline.noise)
         metrics = metrics.model_copy(update={"certificate": certified.get(choice.label)})
         strategies.append(metrics)
@@ -159,6 +167,25 @@ def summarise(
         baseline=baseline,
         strategies=tuple(strategies),
         notes=tuple(dict.fromkeys(said)),
+    )
+
+
+def _absent(choice: StrategyChoice, claims_lossless: bool, why: str) -> StrategyMetrics:
+    """What there is to say of a strategy that could not run."""
+    return StrategyMetrics(
+        name=choice.name,
+        options=choice.options,
+        label=choice.label,
+        unavailable=why,
+        lossless=claims_lossless,
+        tasks={},
+        speed=None,
+        depth=None,
+        fidelity=None,
+        speculation=None,
+        parity=None,
+        ceiling=None,
+        memory=None,
     )
 
 

@@ -133,6 +133,8 @@ def _speed(metrics: Metrics) -> tuple[Row, ...]:
 
 
 def _speedup(strategy: StrategyMetrics) -> Cell:
+    if strategy.unavailable is not None:
+        return _cell("cannot run here", "bad")
     if strategy.speed is None or strategy.speed.speedup is None:
         return _NONE
     speedup = strategy.speed.speedup
@@ -254,6 +256,8 @@ def _identical(strategy: StrategyMetrics) -> Cell:
 
 
 def _lossless(strategy: StrategyMetrics) -> Cell:
+    if strategy.unavailable is not None:
+        return _NONE
     if not strategy.lossless:
         return _cell("not claimed")
     text = claim_text(strategy)

@@ -75,6 +75,9 @@ def claim_failed(strategy: StrategyMetrics) -> bool:
 
 
 def _sentence(strategy: StrategyMetrics, metrics: Metrics) -> str:
+    if strategy.unavailable is not None:
+        why = one_line(strategy.unavailable)
+        return f"{one_line(strategy.label)}: cannot run here: {why.removesuffix('.')}."
     clauses = [_speed(strategy, metrics.baseline), _fidelity(strategy), *_quality(strategy, metrics.baseline)]
     text = "; ".join(clause for clause in clauses if clause)
     return f"{one_line(strategy.label)}: {text}."

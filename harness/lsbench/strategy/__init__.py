@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from lsbench.errors import BadInput
+from lsbench.errors import BadInput, CannotRun
 from lsbench.spec import GenerateRequest, Sampling, ScoreWindow
 from lsbench.strategy.emission import Emitted, Scored
 from lsbench.strategy.members import Member
@@ -32,15 +32,21 @@ if TYPE_CHECKING:
     from lsbench.strategy.acceptance import Drafted, acceptance_chance
     from lsbench.strategy.drafting import Draft, PolicyDraft, speculate
     from lsbench.strategy.hidden_states import HiddenStates
+    from lsbench.strategy.relay import BorrowedRandomness, Relay, StreamRelay
     from lsbench.strategy.verification import Verification
+    from lsbench.strategy.whole_model_score import score_with_model
 
 _HOMES = {
+    "BorrowedRandomness": "relay",
     "Draft": "drafting",
     "Drafted": "acceptance",
     "HiddenStates": "hidden_states",
     "PolicyDraft": "drafting",
+    "Relay": "relay",
+    "StreamRelay": "relay",
     "Verification": "verification",
     "acceptance_chance": "acceptance",
+    "score_with_model": "whole_model_score",
     "speculate": "drafting",
 }
 """Public names whose modules need torch, loaded on first use."""
@@ -64,10 +70,14 @@ class Strategy:
         """Raise ``BadInput`` for options that cannot hold on a model of L layers, before weights load."""
 
     def check_model(self, model_type: str) -> None:
-        """Raise ``BadInput`` for an architecture (its ``model_type``) that it cannot run on, likewise."""
+        """Raise ``CannotRun`` for an architecture (its ``model_type``) that it cannot run on, likewise."""
 
     def prepare(self, preparation: Preparation) -> None:
-        """Once, when the model is loaded and before anything is timed: calibrate on ``preparation``."""
+        """Once, when the model is loaded and before anything is timed: calibrate on ``preparation``.
+
+        Raise ``CannotRun`` where this machine, or something that is not installed, is in the way: a run goes
+        on without the strategy, and its results say why.
+        """
 
     def policy(self, request: GenerateRequest | ScoreWindow) -> DepthPolicy:
         """A fresh policy for one request: all that most strategies define."""
@@ -142,10 +152,10 @@ class Strategy:
 
 
 __all__ = [
-    "BadInput", "Choice", "Draft", "Drafted", "Drafters", "Emitted", "FloatRange", "GenerateRequest",
-    "HiddenStates", "IntRange", "Member", "PolicyDraft", "Preparation", "Sampling", "ScoreWindow", "Scored",
-    "Strategy", "StrategyOptions", "StrategyReference", "Verification", "acceptance_chance", "option",
-    "speculate",
+    "BadInput", "BorrowedRandomness", "CannotRun", "Choice", "Draft", "Drafted", "Drafters", "Emitted",
+    "FloatRange", "GenerateRequest", "HiddenStates", "IntRange", "Member", "PolicyDraft", "Preparation",
+    "Relay", "Sampling", "ScoreWindow", "Scored", "Strategy", "StrategyOptions", "StrategyReference",
+    "StreamRelay", "Verification", "acceptance_chance", "option", "score_with_model", "speculate",
 ]  # fmt: skip
 
 

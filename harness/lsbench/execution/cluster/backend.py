@@ -103,6 +103,10 @@ class ClusterBackend:
         )
         self._made.start()
 
+    def unavailable(self) -> dict[str, str]:
+        """On any of the replicas."""
+        return self._dispatch.unavailable
+
     def facts(self) -> tuple[PlacementFacts, ...]:
         """Which processes run the model, and where."""
         assert self._setup is not None  # started before

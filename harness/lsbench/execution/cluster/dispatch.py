@@ -69,6 +69,8 @@ class Dispatch:
         self._done: set[RecordKey] = set()
         self._failed: set[RecordKey] = set()
         self._attempts: dict[RecordKey, int] = {}
+        self.unavailable: dict[str, str] = {}
+        """Which strategies cannot run, by label, and why; known once all have started."""
         self.losses: Counter[str] = Counter()
         """How often a replica was lost, by the reason."""
 
@@ -87,6 +89,16 @@ class Dispatch:
             for _ in self._news():
                 pass
             self._check_left()
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """What cannot run on one of the replicas runs on none, and not on those that are started again."""
+        for group in self._groups:
+            self.unavailable.update(group.unavailable)
+        self._setup = self._setup.without(self.unavailable)
+        for group in self._groups:
+            if left := self.unavailable.keys() - group.unavailable.keys():
+                group.leave_out(sorted(left))
 
     def first(self, what: str, *arguments: object) -> Any:
         """What rank 0 of a replica answers, asked with the ranks that share it while all others wait.

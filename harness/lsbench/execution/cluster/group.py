@@ -59,6 +59,8 @@ class Group:
         self.state: State = "starting"
         self.loaded: dict[int, Loaded] = {}
         self.wheres: dict[int, Where] = {}
+        self.unavailable: dict[str, str] = {}
+        """Which strategies cannot run here, by label, and why; known once it is idle."""
         self._room, self._session, self._ledger, self._logs = room, session, ledger, logs
         self._actors: list[Any] = []
         self._asked: dict[Any, _Asked] = {}
@@ -91,6 +93,11 @@ class Group:
             self._ask(rank, "load", setup, meeting)
             self._ask(rank, "prepare")
             self._ask(rank, "warm_up", tuple(warm_up))
+
+    def leave_out(self, labels: Sequence[str]) -> None:
+        """Let strategies take no part any more."""
+        for rank in range(self.size):
+            self._ask(rank, "leave_out", tuple(labels))
 
     def give(self, order: Order) -> None:
         """Run a turn on every rank."""
@@ -184,6 +191,8 @@ class Group:
             self.wheres[asked.rank] = answer
             if self._ledger is not None and answer.node == self._session.node:
                 self._ledger.process(answer.pid)
+        elif asked.what == "prepare":
+            self.unavailable.update(answer)
         elif isinstance(answer, Meeting):
             self._meeting = answer
             self._foresee(answer)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lsbench.errors import BadInput
+from lsbench.errors import BadInput, CannotRun
 from lsbench.execution import collector
 from lsbench.execution.cluster.assignment import Order
 from lsbench.execution.lines import reason
@@ -168,11 +168,13 @@ class Rank:
         """Other strategies take the place of those beside the baseline; the model stays loaded.
 
         Raises:
-            BadInput: one is not installed here, or cannot calibrate.
+            BadInput: one is not installed here, cannot calibrate, or cannot run here.
         """
         with _told(f"changing to {', '.join(choice.label for choice in others) or 'the baseline'}"):
             self._made = self._worker.with_others([_contender(choice) for choice in others])
             self._made.prepare()
+            for why in self._made.unavailable.values():
+                raise CannotRun(why)
             self._made.warm_up(warm_up)
 
     def apply(self, function: Callable[..., object], *arguments: object) -> object:
@@ -193,10 +195,15 @@ class Rank:
                 traceback.print_exc()
                 return Failed(reason(error))
 
-    def prepare(self) -> None:
-        """As ``Worker.prepare``."""
+    def prepare(self) -> dict[str, str]:
+        """As ``Worker.prepare``; who cannot run here, and why."""
         with _told("calibrating"):
             self._worker.prepare()
+        return self._worker.unavailable
+
+    def leave_out(self, labels: tuple[str, ...]) -> None:
+        """As ``Worker.leave_out``: who cannot run on another replica runs on none."""
+        self._worker.leave_out(labels)
 
     def warm_up(self, requests: Sequence[GenerateRequest]) -> None:
         """As ``Worker.warm_up``."""
