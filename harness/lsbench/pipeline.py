@@ -6,6 +6,7 @@ spec -> requests -> plan -> worker (engine, strategy) -> records -> store -> sco
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,7 @@ from lsbench.errors import (
     EXIT_DONE,
     EXIT_SAMPLES_FAILED,
     BadInput,
+    CannotRun,
     Interrupted,
     unknown,
 )
@@ -173,13 +175,21 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     device = resolve_device(spec.device)
     dtype = resolve_dtype(spec.dtype, device)
 
+    unavailable: dict[str, str] = {}
+
     def check_against(model: Path) -> None:
         if spec.tensor_parallel > 1:
             check_shardable(model, spec.tensor_parallel)
         configured = model_facts(model)
         for contender in contenders:
             contender.strategy.check(configured.num_layers)
-            contender.strategy.check_model(configured.model_type)
+            try:
+                contender.strategy.check_model(configured.model_type)
+            except CannotRun as error:
+                if contender is contenders[0]:
+                    raise
+                unavailable[contender.label] = str(error)
+        _check_left([contender.label for contender in contenders[1:]], unavailable)
 
     source = resolve_model(spec.model, spec.revision, view, check_against)
     facts = model_facts(source.path)
@@ -204,6 +214,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             segment = folder.resume(products) if resume is not None else 0
             folder.update_manifest(
                 model=model,
+                unavailable=unavailable,
                 lossless={contender.label: contender.strategy.lossless for contender in contenders},
                 data_sha256=data,
                 files_sha256=files,
@@ -213,7 +224,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
             folder.add_notes(
                 *requests.notes,
                 *([warning] if warning else []),
-                *about_turns(contenders, spec.batch_size),
+                *about_turns([each for each in contenders if each.label not in unavailable], spec.batch_size),
                 *about_weights(dtype, facts.has_experts),
                 *about_products(products, device, dtype),
             )
@@ -221,6 +232,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
                 view.note(text)
             choices = [contender.choice for contender in contenders]
             setup = Setup.of(spec, choices, model, device, placement.threads_per_rank, segment)
+            setup = setup.without(unavailable)
             try:
                 view.stage(f"Loading {model.id} in {dtype}")
                 _execute(spec, folder, backend, setup, requests, view)
@@ -355,6 +367,12 @@ def _execute(
     from lsbench.measurement.timing import tokens_per_second
 
     backend.start(setup, requests.generations[: spec.warmup * spec.batch_size], folder.path)
+    unavailable = {**folder.manifest.unavailable, **backend.unavailable()}
+    folder.update_manifest(unavailable=unavailable)
+    for label, why in unavailable.items():
+        view.note(f"{label} cannot run here: {why}")
+    setup = setup.without(unavailable)
+    _check_left([choice.label for choice in setup.others], unavailable)
     folder.update_manifest(placements=(*folder.manifest.placements, *backend.facts()))
     typical = requests.typical
     if typical is not None and not folder.manifest.costs:
@@ -380,6 +398,27 @@ def _execute(
         )
     folder.add_notes(*backend.remarks())
     backend.close()
+
+
+def _check_left(labels: Collection[str], unavailable: Mapping[str, str]) -> None:
+    """Refuse a run of which nothing is left but the baseline.
+
+    Args:
+        labels: of those beside it.
+        unavailable: by label, why it cannot run.
+
+    Raises:
+        CannotRun: none of those that were asked for can.
+    """
+    if unavailable and unavailable.keys() >= set(labels):
+        raise CannotRun(
+            "Nothing is left to compare with the baseline. "
+            + " ".join(f"{label} cannot run here: {_sentence(why)}" for label, why in unavailable.items())
+        )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _products(dtype: str, device: str, view: View) -> Products:

@@ -51,6 +51,8 @@ class Manifest(Frozen):
     lossless: dict[str, bool] = Field(default_factory=dict)
     """By label, the baseline's included, whether a strategy claimed to give the full model's own output when
     it ran: what scoring again must know of it. Empty in folders of before."""
+    unavailable: dict[str, str] = Field(default_factory=dict)
+    """Strategies that could not run on this model or machine, by label, and why."""
     data_sha256: dict[str, str] = Field(default_factory=dict)
     """Hash of each task's documents."""
     files_sha256: dict[str, str] = Field(default_factory=dict)

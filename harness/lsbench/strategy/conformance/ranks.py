@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from lsbench.engine import DecoderStack
 from lsbench.engine.ranks_in_turn import run_on_ranks
+from lsbench.errors import CannotRun
 from lsbench.spec import Sampling
 from lsbench.strategy import Preparation
 from lsbench.strategy.conformance.bench import Bench, Subject
 from lsbench.strategy.conformance.observation import observe
-from lsbench.strategy.conformance.result import Failed
+from lsbench.strategy.conformance.result import Failed, NotApplicable
 
 _RANKS = 2
 _SAMPLED = Sampling(temperature=0.9, top_p=0.95)
@@ -23,6 +24,8 @@ def agree(subject: Subject) -> str:
         alone = _decoded(subject, bench, bench.stack)
         outcomes = run_on_ranks(bench.stack, _RANKS, lambda stack: _decoded(subject, bench, stack))
     errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if errors and all(isinstance(outcome, CannotRun) for outcome in outcomes):
+        raise NotApplicable(f"it says that it cannot: {errors[0]}")
     if errors:
         raise errors[0]
     for rank, found in enumerate(outcomes):
