@@ -9,6 +9,7 @@ import typer
 
 import lsbench
 from lsbench.cli.check_strategy import check_strategy
+from lsbench.cli.compare import compare
 from lsbench.cli.doctor import doctor
 from lsbench.cli.generate import generate
 from lsbench.cli.inspect import inspect
@@ -44,6 +45,7 @@ def _root(
 app.command()(run)
 app.command()(tune)
 app.command()(generate)
+app.command()(compare)
 app.command()(inspect)
 app.command()(report)
 app.command("check-strategy")(check_strategy)
@@ -54,6 +56,7 @@ _COMMANDS = (
     "run",
     "tune",
     "generate",
+    "compare",
     "inspect",
     "report",
     "check-strategy",
@@ -64,7 +67,7 @@ _COMMANDS = (
     "models",
     "runs",
 )
-_KNOWN = "Known: run, tune, generate, inspect, report, check-strategy, doctor, ls"
+_KNOWN = "Known: run, tune, generate, compare, inspect, report, check-strategy, doctor, ls"
 
 
 def explain(error: Exception) -> str:

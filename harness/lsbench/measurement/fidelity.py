@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 from lsbench.measurement.pairing import Pair, Prompt, prompt_of
@@ -51,16 +51,22 @@ def token_agreement(records: Sequence[SampleRecord], label: str) -> Agreement | 
     Tokens over all prompts; the interval resamples prompts, a prompt's repeats together. None when
     no token was compared.
     """
-    prompts: dict[Prompt, tuple[int, int]] = {}
-    for record in records:
-        if record.label == label and record.kind == "fidelity" and record.error is None and record.agreement:
-            agreed, compared = prompts.get(prompt_of(record), (0, 0))
-            prompts[prompt_of(record)] = (agreed + sum(record.agreement), compared + len(record.agreement))
+    prompts = agreement_by_prompt(records, label)
     if not prompts:
         return None
     agreed = [count for count, _ in prompts.values()]
     compared = [count for _, count in prompts.values()]
     return Agreement(value=sum(agreed) / sum(compared), ci95=ratio_of_totals_interval(agreed, compared))
+
+
+def agreement_by_prompt(records: Iterable[SampleRecord], label: str) -> dict[Prompt, tuple[int, int]]:
+    """How many of the baseline's tokens the strategy would have chosen too, and of how many, by prompt."""
+    prompts: dict[Prompt, tuple[int, int]] = {}
+    for record in records:
+        if record.label == label and record.kind == "fidelity" and record.error is None and record.agreement:
+            agreed, compared = prompts.get(prompt_of(record), (0, 0))
+            prompts[prompt_of(record)] = (agreed + sum(record.agreement), compared + len(record.agreement))
+    return prompts
 
 
 def _shared(pair: Pair) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from lsbench.measurement.pairing import Pair, prompt_of
+from lsbench.measurement.pairing import Pair, Prompt, prompt_of
 from lsbench.measurement.statistics import speedup_interval, verdict
 from lsbench.metrics import EndToEndSpeedup, Percentiles, Speedup
 from lsbench.records import SampleRecord
@@ -54,6 +54,31 @@ def _made_by(record: SampleRecord) -> tuple[int, int, int]:
 def _unit(record: SampleRecord) -> tuple[object, ...]:
     """What is resampled: the prompt, or the batch, whose sequences shared every step."""
     return prompt_of(record) if record.batch is None else (record.task, "batch", record.batch)
+
+
+def decode_totals(pairs: Sequence[Pair]) -> dict[frozenset[Prompt], tuple[float, int, float, int]]:
+    """Seconds and tokens of decoding for what is resampled: the baseline's, then the strategy's.
+
+    By the prompts that were timed together, one where each decoded alone, so that another run's totals of the
+    same prompts stand beside them.
+
+    Args:
+        pairs: from ``comparable_in_time``.
+    """
+    prompts: dict[tuple[object, ...], set[Prompt]] = {}
+    for pair in pairs:
+        prompts.setdefault(_unit(pair.strategy), set()).add(pair.prompt)
+    before = _by_unit(pair.baseline for pair in pairs)
+    after = _by_unit(pair.strategy for pair in pairs)
+    return {
+        frozenset(together): (
+            before[unit].decode_s,
+            before[unit].decoded,
+            after[unit].decode_s,
+            after[unit].decoded,
+        )
+        for unit, together in prompts.items()
+    }
 
 
 def units(pairs: Iterable[Pair]) -> int:

@@ -21,7 +21,7 @@ from lsbench.report.verdict import speed_tone, verdict_sentences
 Say = Callable[[str], str]
 """Spells text for the terminal's own characters."""
 
-_STYLES: dict[Tone, str] = {"good": "green", "bad": "red", "even": "yellow", "plain": ""}
+STYLES: dict[Tone, str] = {"good": "green", "bad": "red", "even": "yellow", "plain": ""}
 _INDENT = 2
 _NAME_WIDTH = 32
 _BASELINE_WIDTH = 18
@@ -60,7 +60,7 @@ class RunTable:
         sentences = verdict_sentences(self._metrics)
         for strategy, sentence in zip(self._metrics.strategies, sentences, strict=True):
             text = Text(say(sentence))
-            text.stylize(f"bold {_STYLES[speed_tone(strategy)]}", 0, len(say(one_line(strategy.label))))
+            text.stylize(f"bold {STYLES[speed_tone(strategy)]}", 0, len(say(one_line(strategy.label))))
             yield Padding(text, (0, 0, 0, _INDENT))
 
     def _columns(self, width: int) -> list[tuple[int, int]]:
@@ -105,4 +105,4 @@ class RunTable:
 
 
 def _drawn(cell: Cell, say: Say) -> Text:
-    return Text(say("\n".join(cell.lines)), _STYLES[cell.tone])
+    return Text(say("\n".join(cell.lines)), STYLES[cell.tone])

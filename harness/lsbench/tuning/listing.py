@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 
 from lsbench.errors import BadInput, LsbenchError, unknown
 from lsbench.store.listing import LATEST, list_runs
+from lsbench.store.overview import StrategyOutcome
 from lsbench.tuning.trials import MANIFEST, TuneManifest, read_manifest
 
 
@@ -24,6 +26,25 @@ class TuneListing:
     tasks: tuple[str, ...]
     strategy: str
     """Its label, with what is fixed."""
+
+
+def best_of(tune: TuneListing) -> StrategyOutcome:
+    """The best that a search found, with its speed on the final documents; else what it searches.
+
+    ``outcome.json`` is not held to its schema here, so that hundreds of folders are listed in a second.
+    """
+    from lsbench.tuning.result import OUTCOME
+
+    try:
+        outcome = json.loads((tune.path / OUTCOME).read_bytes())
+        best, beats = outcome["best"], outcome["beats_baseline"]
+        low, high = best["speedup_ci95"] or (None, None)
+        speedup, label = float(best["speedup"]), str(best["label"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return StrategyOutcome(tune.strategy)
+    said = "the best found, faster" if beats else "the best found, not shown to be faster"
+    interval = None if low is None or high is None else (float(low), float(high))
+    return StrategyOutcome(label, speedup, interval, said)
 
 
 def is_tune_folder(path: Path) -> bool:

@@ -1,0 +1,123 @@
+"""``scores.json``: what each document scored, so that runs can be compared document by document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import pydantic_core
+from pydantic import Field, ValidationError
+
+from lsbench.errors import DamagedResults
+from lsbench.metrics import Measured
+from lsbench.spec import Frozen
+from lsbench.store.manifest import first_problem
+
+if TYPE_CHECKING:
+    from lsbench.store.run_folder import RunFolder
+
+SCHEMA = 1
+SCORES = "scores.json"
+
+
+class Scored(Protocol):
+    """What is kept of one task's scores under one strategy."""
+
+    @property
+    def n(self) -> int:
+        """Documents scored."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """Documents left without an answer."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Measured]:
+        """Each metric over all documents."""
+        ...
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """For each metric, whether more is better."""
+        ...
+
+    @property
+    def per_doc(self) -> Mapping[str, Mapping[int, float]]:
+        """Each metric for every document, where it is a mean of such values."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, Mapping[int, float]]:
+        """For those of ``per_doc`` whose mean is weighted, each document's weight."""
+        ...
+
+
+class TaskValues(Frozen):
+    """One task under one strategy."""
+
+    n: int
+    failed: int
+    metrics: dict[str, Measured]
+    higher_is_better: dict[str, bool]
+    per_doc: dict[str, dict[int, float]]
+    """Metric, document, value."""
+    weights: dict[str, dict[int, float]]
+    """Metric, document, weight, for those whose mean is weighted."""
+
+
+class StoredScores(Frozen):
+    """The whole of ``scores.json``."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    strategies: dict[str, dict[str, TaskValues]]
+    """By label, the baseline's included, then task."""
+
+
+def write_scores(folder: RunFolder, scored: Mapping[str, Mapping[str, Scored]]) -> None:
+    """Replace ``scores.json``.
+
+    Args:
+        folder: held for writing.
+        scored: by label, then task.
+    """
+    strategies = {
+        label: {
+            task: TaskValues(
+                n=scores.n,
+                failed=scores.failed,
+                metrics=dict(scores.metrics),
+                higher_is_better=dict(scores.higher_is_better),
+                per_doc={name: dict(values) for name, values in scores.per_doc.items()},
+                weights={name: dict(values) for name, values in scores.weights.items()},
+            )
+            for task, scores in tasks.items()
+        }
+        for label, tasks in scored.items()
+    }
+    fields = StoredScores(strategies=strategies).model_dump(by_alias=True)
+    folder.write_text(SCORES, pydantic_core.to_json(fields, inf_nan_mode="strings").decode() + "\n")
+
+
+def read_scores(folder: RunFolder) -> StoredScores | None:
+    """Read ``scores.json``; None in folders of before, and where a run has not come that far.
+
+    Raises:
+        DamagedResults: it is not what lsbench writes.
+    """
+    path = folder.path / SCORES
+    try:
+        scores = StoredScores.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedResults(f"Cannot read {path}: {error.strerror or error}.") from error
+    except ValidationError as error:
+        raise DamagedResults(
+            f"{path} is damaged: {first_problem(error)}; `lsbench report {folder.reference} --rescore` "
+            "makes it again."
+        ) from error
+    if scores.schema_ != SCHEMA:
+        raise DamagedResults(f"{path} has schema {scores.schema_}, this lsbench reads {SCHEMA}.")
+    return scores
