@@ -268,6 +268,7 @@ def conclude(
     from lsbench.evaluation.scores import ScoredTask, score_records
     from lsbench.measurement.summary import context_of, summarise
     from lsbench.report.folder import write_reports
+    from lsbench.store.scores import write_scores
     from lsbench.strategy.registry import load_strategy
 
     spec, records = folder.manifest.spec, folder.records()
@@ -285,6 +286,7 @@ def conclude(
     failed = any(record.error is not None for record in records)
     status: Status = "interrupted" if stopped_early else "failed_samples" if failed else "complete"
     metrics = summarise(replace(context_of(folder.manifest), status=status), records, scored, lossless)
+    write_scores(folder, scored)
     folder.write_metrics(metrics)
     folder.update_manifest(status=status)
     write_reports(folder)
