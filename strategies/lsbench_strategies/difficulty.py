@@ -87,12 +87,16 @@ def calibrate_thresholds(
     Returns:
         ``rungs`` ascending numbers: the quantiles k / (rungs + 1) of the difficulty.
     """
-    values = np.concatenate(
-        [_difficulties(preparation, prompt, signal, early_layer) for prompt in _prompts(preparation)]
-    )
-    values = preparation.stack.agreement.array(values)
+    key = __name__, signal, early_layer if signal == "early_cosine" else None
+    values = preparation.once(key, lambda: _calibration(preparation, signal, early_layer))
     quantiles = np.quantile(values, [k / (rungs + 1) for k in range(1, rungs + 1)])
     return tuple(float(value) for value in quantiles)
+
+
+def _calibration(preparation: Preparation, signal: Signal, early_layer: int) -> np.ndarray:
+    """The difficulties of all calibration prompts; rank 0's where several share the model."""
+    found = [_difficulties(preparation, prompt, signal, early_layer) for prompt in _prompts(preparation)]
+    return preparation.stack.agreement.array(np.concatenate(found))
 
 
 def _prompts(preparation: Preparation) -> list[tuple[int, ...]]:

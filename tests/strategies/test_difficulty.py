@@ -7,6 +7,7 @@ import torch
 
 from lsbench.engine import DepthPlan
 from lsbench.strategy import Preparation
+from lsbench_strategies import difficulty
 from lsbench_strategies.difficulty import LadderPolicy, calibrate_thresholds
 
 SIGNALS = ("previous_entropy", "previous_margin", "early_cosine", "prompt_perplexity")
@@ -97,6 +98,26 @@ def test_calibrated_thresholds_spread_the_calibration_tokens_evenly(
         counts[sum(difficulty < threshold for threshold in thresholds)] += 1
     assert sum(counts) == (8 if signal == "prompt_perplexity" else 240)
     assert max(counts) - min(counts) <= 1
+
+
+def test_a_signal_is_measured_once_however_many_candidates_calibrate_by_it(
+    bench, preparation: Preparation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def counted(*arguments):
+        measured.append(arguments[2:])
+        return difficulties(*arguments)
+
+    difficulties = difficulty._difficulties
+    monkeypatch.setattr(difficulty, "_difficulties", counted)
+    fresh = Preparation(bench.stack, preparation.calibration_prompts[:1])
+    three = calibrate_thresholds(fresh, "early_cosine", 3, 2)
+    assert calibrate_thresholds(fresh, "early_cosine", 1, 2) == (three[1],)
+    assert calibrate_thresholds(fresh, "early_cosine", 3, 1) != three
+    calibrate_thresholds(fresh, "previous_entropy", 3, 1)
+    calibrate_thresholds(fresh, "previous_entropy", 3, 2)
+    assert measured == [("early_cosine", 2), ("early_cosine", 1), ("previous_entropy", 1)]
 
 
 def calibrated(bench, signal: str, prompt: tuple[int, ...]) -> list[float]:

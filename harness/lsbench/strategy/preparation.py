@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from lsbench.engine import DecoderStack
     from lsbench.strategy.predicted_tokens import PredictedTokens
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,22 @@ class Preparation:
         from lsbench.strategy.predicted_tokens import predicted_tokens
 
         return predicted_tokens(self.stack, self.calibration_prompts)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, which runs at the first call with this key alone.
+
+        A search prepares many candidates on one model: what does not depend on a candidate's own options is
+        measured for the first of them.
+
+        Args:
+            key: of what is measured, and of all options that it depends on; begin it with the name of the
+                module, which no other uses.
+            make: measures it.
+        """
+        if key not in self._made:
+            self._made[key] = make()
+        return cast(T, self._made[key])
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
