@@ -7,7 +7,7 @@ import torch
 
 from lsbench.engine import DepthPlan
 from lsbench.strategy import Preparation
-from lsbench_strategies import difficulty
+from lsbench_strategies import difficulty as signals
 from lsbench_strategies.difficulty import LadderPolicy, calibrate_thresholds
 
 SIGNALS = ("previous_entropy", "previous_margin", "early_cosine", "prompt_perplexity")
@@ -109,8 +109,8 @@ def test_a_signal_is_measured_once_however_many_candidates_calibrate_by_it(
         measured.append(arguments[2:])
         return difficulties(*arguments)
 
-    difficulties = difficulty._difficulties
-    monkeypatch.setattr(difficulty, "_difficulties", counted)
+    difficulties = signals._difficulties
+    monkeypatch.setattr(signals, "_difficulties", counted)
     fresh = Preparation(bench.stack, preparation.calibration_prompts[:1])
     three = calibrate_thresholds(fresh, "early_cosine", 3, 2)
     assert calibrate_thresholds(fresh, "early_cosine", 1, 2) == (three[1],)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from lsbench.engine import Session
 from lsbench.spec import ScoreWindow
 from lsbench.strategy import BadInput, Strategy
-from lsbench.tuning import judge as judging
 from lsbench.tuning.judge import Judge, Judgement, Unjudged
+from lsbench.tuning.walk import Walk
 from support.families.models import made_family
 from support.judging import COSTS, Bench, bench_of, llama_bench, taken_per_cycle
 from support.models import single_thread
@@ -178,27 +179,61 @@ def test_other_blocks_are_judged_alike(family: str) -> None:
         assert agreement.agreed == sum(a == b for a, b in zip(choices, reference.tokens, strict=True))
 
 
-def test_one_pass_of_a_draft_serves_every_number_of_speculations_and_every_confidence(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def rows_drafted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens were drafted in each pass."""
     passes: list[int] = []
 
-    def counted(*given: object, **named: object) -> object:
-        passes.append(1)
-        return draft_table(*given, **named)  # type: ignore[arg-type]
+    def counted(walk: Walk, rows, *given):
+        passes.append(len(rows))
+        return step(walk, rows, *given)
 
-    draft_table = judging.draft_table
-    monkeypatch.setattr(judging, "draft_table", counted)
-    judge = Judge(bench.references, COSTS)
+    step = Walk.step
+    monkeypatch.setattr(Walk, "step", counted)
+    return passes
+
+
+LADDER = "self_speculative:draft=dynamic_skip,draft.max_skip_ratio=0.1,num_speculations={}"
+
+
+def test_what_a_draft_proposes_serves_every_number_of_speculations_and_every_confidence(
+    bench: Bench, rows_drafted: list[int]
+) -> None:
+    judge, places = Judge(bench.references, COSTS), bench.references.decoded
     for options in ("6", "1", "3,draft_stop=0.2", "5,adaptive=true"):
         text = f"self_speculative:draft=static_exit,draft.exit_layer=3,num_speculations={options}"
         assert isinstance(judge.judge(bench.strategy(text)), Judgement)
-        ladder = f"self_speculative:draft=dynamic_skip,num_speculations={options}"
-        assert isinstance(judge.judge(bench.strategy(ladder)), Judgement)
-    assert len(passes) == 2 * len(bench.references.references)
+    assert sum(rows_drafted) == places
+    rows_drafted.clear()
+    judge.judge(bench.strategy(LADDER.format(6)))
+    drafted = sum(rows_drafted)
+    for options in ("6", "6,draft_stop=0.0001", "6,adaptive=true"):
+        judge.judge(bench.strategy(LADDER.format(options)))
+    assert sum(rows_drafted) < 1.5 * drafted
     other = "self_speculative:draft=static_exit,draft.exit_layer=4,num_speculations=2"
+    rows_drafted.clear()
     judge.judge(bench.strategy(other))
-    assert len(passes) == 3 * len(bench.references.references)
+    assert sum(rows_drafted) == places
+
+
+def test_a_draft_is_run_about_once_a_token_and_judged_alike_whatever_was_judged_before(
+    bench: Bench, rows_drafted: list[int]
+) -> None:
+    text = LADDER.format(5)
+    fresh = judged(bench, bench.strategy(text))
+    first = sum(rows_drafted)
+    judge = Judge(bench.references, COSTS)
+    for earlier in (LADDER.format(2).replace("0.1", "0.12"), LADDER.format(4)):
+        judge.judge(bench.strategy(earlier))
+    rows_drafted.clear()
+    found = judge.judge(bench.strategy(text))
+    assert isinstance(found, Judgement)
+    assert sum(rows_drafted) <= first
+    assert replace(found, seconds=0.0, effort=fresh.effort) == replace(fresh, seconds=0.0)
+    assert vars(found.effort) == pytest.approx(vars(fresh.effort))
+    # Whatever is guessed, no more than twice what drafting itself runs until it errs.
+    once = sum(min(taken + 1, 5) for each in fresh.cycles for taken in each)
+    assert first <= 2 * once
 
 
 def test_an_adaptive_draft_goes_by_the_costs_and_is_judged_alike_every_time(bench: Bench) -> None:

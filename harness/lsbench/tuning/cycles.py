@@ -1,64 +1,20 @@
 """Cycles of drafting and verifying, played through on what is known of a draft: no model runs.
 
-A table says of every place in a reference, and of every place of a cycle that begins there, what the draft
-would propose while all it proposed before was right. How many tokens a cycle has taken follows exactly, for
-any number of speculations and any confidence to stop at; what a draft does after a token that is wrong is
-taken to be like the rest of it.
+A table says of places in a reference, and of every place of a cycle that begins there, what the draft would
+propose while all it proposed before was right. How many tokens a cycle has taken follows exactly, for any
+number of speculations and any confidence to stop at; what a draft does after a token that is wrong is taken
+to be like the rest of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
 from lsbench.strategy.draft_length import DraftLength
-
-Numbers = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class DraftTable:
-    """What a draft proposes after each token of a reference of n tokens, R = n - 1 places.
-
-    Attributes:
-        index: [R, M] place and tokens drafted before it in its cycle, to a row of the other arrays; -1 where
-            one of those was wrong, or the reference has ended. M is the longest cycle that is known.
-        choices: [N] token ids.
-        agrees: [N] bool, whether it is the reference's.
-        chances: [N] the draft's own probability of its choice.
-        work: [N, 6] what each row cost: ``Effort``'s attention, mlp, layers, checks, spare_heads and filled.
-        frontier: [N] leading sub-layers that ran exactly; 2L where all did.
-        end: [N] one past the last sub-layer that ran.
-        rides: whether a position left early rides along with a later one that goes deeper.
-    """
-
-    index: Indices
-    choices: Indices
-    agrees: npt.NDArray[np.bool_]
-    chances: Numbers
-    work: Numbers
-    frontier: Indices
-    end: Indices
-    rides: bool
-
-    @property
-    def places(self) -> int:
-        """R."""
-        return len(self.index)
-
-    @property
-    def longest(self) -> int:
-        """M."""
-        return self.index.shape[1]
-
-    def sure_beyond(self, stop_below: float) -> float:
-        """The share of its proposals that do not end a cycle: their chance is at least ``stop_below``."""
-        return float((self.chances >= stop_below).mean())
+from lsbench.tuning.draft_table import DraftTable, Until
 
 
 @dataclass(frozen=True)
@@ -142,50 +98,57 @@ def play(
     return cycles
 
 
-def table_cycle(
-    table: DraftTable, stop_below: float, ends: AbstractSet[int], first: int, count: int
-) -> Cycle:
-    """A cycle by what a table says.
+class TableCycles:
+    """The cycles of one generation by what a table says, in their order (a ``NextCycle``).
+
+    What a draft does after a token that is wrong is taken to be like the rest of it: all that is known, where
+    that is all there is, else all of this generation up to there.
 
     Args:
-        table: of the reference; it knows cycles of at least ``count``.
-        stop_below: a token of a smaller chance is the last of its cycle.
-        ends: token ids after which nothing is drafted.
-        first: place of the last token out.
-        count: tokens to draft at most.
+        table: of the reference.
+        until: where the draft ends a cycle.
     """
-    rows: list[int] = []
-    taken, unknown = 0, 0
-    for place in range(count):
-        row = int(table.index[first, place]) if first + place < table.places else -1
-        if row < 0:
-            unknown = count - place
-            break
-        rows.append(row)
-        taken += bool(table.agrees[row])
-        if table.choices[row] in ends or table.chances[row] < stop_below:
-            break
-        if not table.agrees[row]:
-            unknown = count - place - 1
-            break
-    further = _expected(unknown, table.sure_beyond(stop_below)) if unknown else 0.0
-    frontier, older = ridden(table.frontier[rows].tolist(), table.end[rows].tolist(), table.rides)
-    attention = float(sum((at + 1) // 2 for at in frontier))
-    mlp = float(sum(at // 2 for at in frontier))
-    work = table.work[rows].sum(axis=0)
-    if further:
-        work = work + further * table.work.mean(axis=0)
-        attention += further * float(((table.frontier + 1) // 2).mean())
-        mlp += further * float((table.frontier // 2).mean())
-    # The token after the last one taken is the full model's, and may be beyond the reference.
-    return Cycle(
-        first=first,
-        drafted=len(rows) + further,
-        taken=taken,
-        effort=Effort(*work.tolist(), older_rows=older),
-        resumed_attention=attention,
-        resumed_mlp=mlp,
-    )
+
+    def __init__(self, table: DraftTable, until: Until) -> None:
+        self._table, self._until = table, until
+        self._seen: list[int] = []
+
+    def __call__(self, first: int, count: int) -> Cycle:
+        """The cycle that begins at a place.
+
+        Args:
+            first: place of the last token out.
+            count: tokens to draft at most.
+
+        Raises:
+            NotDrafted: the table does not know it.
+        """
+        table, rows = self._table, self._table.cycle(first, count, self._until)
+        if not rows:
+            return Cycle(first, 0.0, 0, Effort(), 0.0, 0.0)
+        every = table.rows
+        taken = int(every.agrees[rows].sum())
+        unknown = 0 if table.stops(rows[-1], self._until) else count - len(rows)
+        self._seen += rows
+        frontier, older = ridden(every.frontier[rows].tolist(), every.end[rows].tolist(), every.rides)
+        attention = float(sum((at + 1) // 2 for at in frontier))
+        mlp = float(sum(at // 2 for at in frontier))
+        work, further = every.work[rows].sum(axis=0), 0.0
+        if unknown:
+            like = every if table.whole else every.at(np.array(self._seen))
+            further = _expected(unknown, float((like.chances >= self._until.below).mean()))
+            work = work + further * like.work.mean(axis=0)
+            attention += further * float(((like.frontier + 1) // 2).mean())
+            mlp += further * float((like.frontier // 2).mean())
+        # The token after the last one taken is the full model's, and may be beyond the reference.
+        return Cycle(
+            first=first,
+            drafted=len(rows) + further,
+            taken=taken,
+            effort=Effort(*work.tolist(), older_rows=older),
+            resumed_attention=attention,
+            resumed_mlp=mlp,
+        )
 
 
 def _expected(most: int, sure: float) -> float:

@@ -1,8 +1,8 @@
 """A candidate judged by the references: what it would run, what would be taken of it, how often it agrees.
 
-It is never decoded with. A draft's tokens are all proposed at once, from the true text before each, and the
+It is never decoded with. A draft's tokens are proposed side by side, from the true text before each, and the
 cycles that draft and verify them are played through afterwards (``cycles``); so every number of speculations
-and every confidence to stop at is judged from one pass of the draft. A candidate that is not verified takes
+and every confidence to stop at is judged from what was drafted once. A candidate that is not verified takes
 one pass as well, in which each token sees what it itself made of those before it.
 """
 
@@ -14,27 +14,26 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
-from torch import Tensor
-
 from lsbench.engine import DepthPolicy, PartialHead, Session
 from lsbench.records import StepCost
 from lsbench.strategy import PolicyDraft, Strategy
+from lsbench.strategy.decoding_loop import Decoding, Speculation, loop_of
 from lsbench.strategy.draft_length import DraftLength
 from lsbench.tuning.copies import Copies, NotOfTheText
 from lsbench.tuning.cost_model import cycle_costs
-from lsbench.tuning.cycles import DraftTable, Effort, NextCycle, play, ridden, table_cycle
+from lsbench.tuning.cycles import Cycle, CycleCost, Effort, NextCycle, TableCycles, play, ridden
+from lsbench.tuning.draft_table import NotDrafted, Until
 from lsbench.tuning.drafts import (
+    Drafting,
+    Likelihood,
     chosen,
-    draft_table,
     ends_of,
     shared_or_new,
     work_of_rows,
 )
-from lsbench.strategy.decoding_loop import Decoding, Speculation, loop_of
-from lsbench.tuning.previous_logits import PreviousLogits
+from lsbench.tuning.previous_logits import Predicted, Previous, PreviousLogits
 from lsbench.tuning.references import Reference, References
-from lsbench.tuning.walk import Walk, Walked
+from lsbench.tuning.walk import Intended, Walk, Walked
 
 _PASSES = 4
 """Of tokens that decide by the one before them: each pass knows better what that predicted."""
@@ -112,7 +111,9 @@ class Judge:
         self.references = references
         self._costs = costs
         self._empty = Session(references.stack, capacity=1)
-        self._tables: dict[object, list[DraftTable]] = {}
+        self._draftings: dict[object, list[Drafting]] = {}
+        self._before = [PreviousLogits(references.stack, each) for each in references.references]
+        self._likely = [Likelihood(each.rows) for each in references.references]
 
     def judge(self, strategy: Strategy) -> Judgement | Unjudged:
         """What ``strategy``, prepared, would do.
@@ -137,8 +138,8 @@ class Judge:
 
     def _decoding(self, strategy: Strategy) -> Judgement:
         effort, agreement = Effort(), list[Agreement]()
-        for reference in self.references.references:
-            walked = self._decoded(reference, partial(self._policy, strategy, reference))
+        for reference, before in zip(self.references.references, self._before, strict=True):
+            walked = self._decoded(reference, before, partial(self._policy, strategy, reference))
             right = int((chosen(walked.logits)[0] == reference.targets).sum())
             older = ridden(walked.frontier.tolist(), ends_of(walked.runs).tolist(), walked.rides)[1]
             work = work_of_rows(self.references.stack, walked).sum(axis=0)
@@ -148,22 +149,28 @@ class Judge:
         decoded = self.references.decoded
         return Judgement(decoded, decoded, None, None, effort, 0.0, 0.0, 1.0, tuple(agreement), (), 0.0)
 
-    def _decoded(self, reference: Reference, policies: Callable[[], DepthPolicy]) -> Walked:
+    def _decoded(
+        self, reference: Reference, before: PreviousLogits, policies: Callable[[], DepthPolicy]
+    ) -> Walked:
         """All rows as one branch: each sees what those before it made.
 
         A policy that decides by the token before it decides by the full model's prediction at first, and then
-        by what the pass before came to, until nothing changes.
+        by what the pass before came to, until it would decide the same again.
         """
         stack, rows = self.references.stack, range(reference.rows)
-        before = PreviousLogits(stack, reference)
-        previous: list[Callable[[], Tensor]] = [before.of(row) for row in rows]
+        previous: list[Previous] = [before.of(row) for row in rows]
         walked: Walked | None = None
+        intended: Intended | None = None
         for _ in range(_PASSES):
             made = shared_or_new(policies, len(rows), stack.num_layers)
-            last, walked = walked, Walk(stack, reference, 1).step(rows, [0] * len(rows), made, previous)
-            if not walked.looked or (last is not None and np.array_equal(last.runs, walked.runs)):
+            walk = Walk(stack, reference, 1)
+            last, intended = intended, walk.intend(rows, made, previous)
+            if walked is not None and last == intended:
                 break
-            previous = [before.of(0), *(lambda row=row: row for row in walked.logits[:-1])]
+            walked = walk.step(rows, [0] * len(rows), made, intended)
+            if not walked.looked:
+                break
+            previous = [before.of(0), *map(Predicted, walked.logits[:-1])]
         assert walked is not None
         return walked
 
@@ -175,46 +182,25 @@ class Judge:
     # -- drafting and verifying --------------------------------------------------------------------------
 
     def _speculation(self, strategy: Strategy, loops: Sequence[Speculation]) -> Judgement | Unjudged:
-        try:
-            head, cycles = self._cycle_makers(strategy, loops)
-            return self._played(loops, head, cycles)
-        except NotOfTheText as error:
-            return Unjudged(str(error))
-
-    def _cycle_makers(
-        self, strategy: Strategy, loops: Sequence[Speculation]
-    ) -> tuple[PartialHead | None, list[NextCycle]]:
-        """What the draft predicts with, and its cycles for each reference."""
-        references = self.references.references
-        if type(loops[0].draft) is not PolicyDraft:
-            stack = self.references.stack
-            pairs = zip(references, loops, strict=True)
-            return None, [Copies(stack, reference, loop.draft).cycle for reference, loop in pairs]
-        draft = loops[0].draft
-        return draft.head, [
-            partial(table_cycle, table, draft.stop_below, frozenset(reference.request.stop_token_ids))
-            for reference, table in zip(references, self._tables_of(strategy, loops), strict=True)
-        ]
-
-    def _played(
-        self, loops: Sequence[Speculation], head: PartialHead | None, makers: Sequence[NextCycle]
-    ) -> Judgement:
+        draft, references = loops[0].draft, self.references.references
+        head = draft.head if type(draft) is PolicyDraft else None
         share = 1.0 if head is None else head.share
         cost = cycle_costs(self._costs, self.references.stack.num_layers, share)
-        cycles = [
-            play(
-                maker,
-                reference.rows,
-                loop.num_speculations,
-                reference.request.max_new_tokens,
-                DraftLength(loop.num_speculations) if loop.adaptive else None,
-                cost,
-            )
-            for reference, loop, maker in zip(self.references.references, loops, makers, strict=True)
-        ]
+        try:
+            if type(draft) is PolicyDraft:
+                cycles = self._drafted(strategy, draft, loops, cost)
+            else:
+                pairs = zip(references, loops, strict=True)
+                copies = [Copies(self.references.stack, each, loop.draft) for each, loop in pairs]
+                cycles = [
+                    _played(each.cycle, reference, loop, cost)
+                    for each, reference, loop in zip(copies, references, loops, strict=True)
+                ]
+        except NotOfTheText as error:
+            return Unjudged(str(error))
         every = [cycle for each in cycles for cycle in each]
         # The output is the full model's own, whatever is drafted.
-        agreement = [Agreement(1 + each.rows, 1 + each.rows) for each in self.references.references]
+        agreement = [Agreement(1 + each.rows, 1 + each.rows) for each in references]
         return Judgement(
             tokens=self.references.decoded,
             passes=len(every),
@@ -229,24 +215,31 @@ class Judge:
             seconds=0.0,
         )
 
-    def _tables_of(self, strategy: Strategy, loops: Sequence[Speculation]) -> list[DraftTable]:
-        """What the draft proposes after each reference; made once for all candidates that draft alike."""
-        longest = max(loop.num_speculations for loop in loops)
-        key = self._draft_key(strategy, cast(PolicyDraft, loops[0].draft))
-        known = self._tables.get(key)
-        if known is None or known[0].longest < longest:
-            known = [
-                draft_table(
-                    self.references.stack,
-                    reference,
-                    partial(self._draft_policy, strategy, reference),
-                    cast(PolicyDraft, loop.draft).head,
-                    longest,
-                )
-                for reference, loop in zip(self.references.references, loops, strict=True)
+    def _drafted(
+        self, strategy: Strategy, draft: PolicyDraft, loops: Sequence[Speculation], cost: CycleCost
+    ) -> list[list[Cycle]]:
+        """The cycles of each reference; what is drafted for it serves all candidates that draft alike."""
+        key = self._draft_key(strategy, draft)
+        if key not in self._draftings:
+            texts = zip(self.references.references, self._before, self._likely, strict=True)
+            self._draftings[key] = [
+                Drafting(self.references.stack, reference, draft.head, before, likely)
+                for reference, before, likely in texts
             ]
-            self._tables[key] = known
-        return known
+        found: list[list[Cycle]] = []
+        for reference, loop, drafting in zip(
+            self.references.references, loops, self._draftings[key], strict=True
+        ):
+            policies = partial(self._draft_policy, strategy, reference)
+            until = Until(draft.stop_below, frozenset(reference.request.stop_token_ids))
+            while True:
+                cycles = TableCycles(drafting.table, until)
+                try:
+                    found.append(_played(cycles, reference, loop, cost))
+                    break
+                except NotDrafted as lacking:
+                    drafting.draft(policies, lacking.first, loop.num_speculations, until)
+        return found
 
     def _draft_policy(self, strategy: Strategy, reference: Reference) -> DepthPolicy:
         loop = loop_of(strategy, self._empty, reference.request)
@@ -261,6 +254,13 @@ class Judge:
             return plan, head
         told = {"num_speculations", "draft_stop", "adaptive"}
         return type(strategy), strategy.options.model_dump_json(exclude=cast(Any, told)), head
+
+
+def _played(cycle: NextCycle, reference: Reference, loop: Speculation, cost: CycleCost) -> list[Cycle]:
+    """The cycles of a reference."""
+    length = DraftLength(loop.num_speculations) if loop.adaptive else None
+    most = reference.request.max_new_tokens
+    return play(cycle, reference.rows, loop.num_speculations, most, length, cost)
 
 
 def _tokens_of(head: PartialHead | None) -> tuple[int, ...] | None:

@@ -138,8 +138,9 @@ def losses(
         references = make_references(worker.stack, worker.tokenizer, [request], model_sha256)
         if not references.references:
             continue
+        court = Judge(references, ())
         for own, strategy in zip(found, strategies, strict=True):
-            judgement = Judge(references, ()).judge(strategy)
+            judgement = court.judge(strategy)
             if not isinstance(judgement, Judgement):
                 raise ValueError(judgement.reason)
             (agreement,) = judgement.agreement

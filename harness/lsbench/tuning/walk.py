@@ -12,7 +12,7 @@ makes of them while all that they see is exact (an exit always; a skip set when 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +25,24 @@ from lsbench.engine.block import Block
 from lsbench.engine.plan import check_plan
 from lsbench.engine.policy import heads_of
 from lsbench.tuning.own_keys import OwnKeys
-from lsbench.tuning.previous_logits import Context
+from lsbench.tuning.previous_logits import Context, Previous
 from lsbench.tuning.references import Reference
 
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Intended:
+    """What policies mean to run before anything runs.
+
+    Attributes:
+        plans: of each row.
+        looked: whether any rests on the prediction before it.
+    """
+
+    plans: tuple[DepthPlan, ...]
+    looked: bool
 
 
 @dataclass(frozen=True)
@@ -76,13 +89,36 @@ class Walk:
         length = reference.prompt_length + reference.rows
         self._rotary = stack.rotary(length)
 
+    def intend(
+        self, rows: Sequence[int], policies: Sequence[DepthPolicy], previous: Sequence[Previous]
+    ) -> Intended:
+        """Ask policies for their plans.
+
+        Args:
+            rows: [N] of the reference.
+            policies: [N] who decides for each.
+            previous: [N] what the row's token was chosen from.
+        """
+        layers = self._stack.num_layers
+        plans: list[DepthPlan] = []
+        looked = False
+        for row, policy, before in zip(rows, policies, previous, strict=True):
+            plan = policy.constant_plan(layers)
+            if plan is None:
+                context = Context(self._reference, layers, row, before)
+                plan = policy.plan(context)
+                looked = looked or context.has_looked
+            check_plan(plan, layers)
+            plans.append(plan)
+        return Intended(tuple(plans), looked)
+
     @torch.inference_mode()
     def step(
         self,
         rows: Sequence[int],
         branches: Sequence[int],
         policies: Sequence[DepthPolicy],
-        previous: Sequence[Callable[[], Tensor]],
+        intended: Intended,
     ) -> Walked:
         """Take rows up, at most one of each (branch, row), after those of the same branches before them.
 
@@ -90,10 +126,10 @@ class Walk:
             rows: [N] of the reference.
             branches: [N] the branch of each.
             policies: [N] who decides for each.
-            previous: [N] gives the logits [V] that the row's token was chosen from.
+            intended: what they mean to run.
         """
         ascent = _Ascent(self._stack, self._reference, self._own, self._rotary, self._head)
-        return ascent.run(np.array(rows), np.array(branches), policies, previous)
+        return ascent.run(np.array(rows), np.array(branches), policies, intended)
 
 
 class _Ascent:
@@ -116,14 +152,13 @@ class _Ascent:
         rows: Indices,
         branches: Indices,
         policies: Sequence[DepthPolicy],
-        previous: Sequence[Callable[[], Tensor]],
+        intended: Intended,
     ) -> Walked:
         count = len(rows)
         self.rows, self.branches, self.policies = rows, branches, policies
         self.places = torch.as_tensor(rows, device=self.stack.device)
-        plans, looked = self._plans(previous)
-        self.runs = np.array([plan.run for plan in plans], dtype=bool)
-        self.fills = np.array([plan.kv_fill for plan in plans], dtype=object)
+        self.runs = np.array([plan.run for plan in intended.plans], dtype=bool)
+        self.fills = np.array([plan.kv_fill for plan in intended.plans], dtype=object)
         self.exact = np.ones(count, dtype=bool)
         self.frontier = np.full(count, self.last, dtype=np.int64)
         self.hidden = torch.empty_like(self.reference.hidden[0, self.places])
@@ -147,24 +182,9 @@ class _Ascent:
             self.spare,
             self.filled,
             self.rides,
-            alone=not (self.crossed or looked),
-            looked=looked,
+            alone=not (self.crossed or intended.looked),
+            looked=intended.looked,
         )
-
-    def _plans(self, previous: Sequence[Callable[[], Tensor]]) -> tuple[list[DepthPlan], bool]:
-        """The plan of each row, and whether any rests on the prediction before it."""
-        layers = self.stack.num_layers
-        plans: list[DepthPlan] = []
-        looked = False
-        for row, policy, before in zip(self.rows.tolist(), self.policies, previous, strict=True):
-            plan = policy.constant_plan(layers)
-            if plan is None:
-                context = Context(self.reference, layers, row, before)
-                plan = policy.plan(context)
-                looked = looked or context.has_looked
-            check_plan(plan, layers)
-            plans.append(plan)
-        return plans, looked
 
     # -- sub-layers -----------------------------------------------------------------------------------
 
