@@ -1,7 +1,8 @@
 import pytest
 
-from lsbench.measurement.notes import about_ceiling, about_lengths
-from lsbench.metrics import Ceiling, Remainder
+from lsbench.measurement.notes import about_ceiling, about_lengths, about_pairs
+from lsbench.measurement.statistics import verdict
+from lsbench.metrics import Ceiling, Remainder, Speed, Speedup
 from lsbench.records import SampleRecord
 
 
@@ -10,6 +11,28 @@ def test_more_than_the_work_left_out_could_give_is_doubted(reached, doubted):
     said = about_ceiling("dynamic_skip", Ceiling(speedup=1.14, achieved_fraction=reached))
     assert bool(said) == doubted
     assert not doubted or ("dynamic_skip" in said[0] and "278%" in said[0])
+
+
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [
+        ((0.99, 1.02), False),
+        ((1.004, 1.02), True),
+        ((0.97, 0.995), True),
+        ((1.02, 1.04), False),
+        ((0.9, 0.95), False),
+        (None, False),
+    ],
+)
+def test_an_interval_that_hardly_leaves_out_1_is_explained(interval, told):
+    speedup = Speedup(value=1.0, ci95=interval, verdict=verdict(interval))
+    speed = Speed(
+        speedup=speedup, end_to_end_speedup=None, tokens_per_second=9.0, ttft_s=None, tpot_s=None,
+        generated_tokens=99, pairs=30,
+    )  # fmt: skip
+    said = about_pairs("twin", speed, {})
+    assert bool(said) == told
+    assert not told or (said[0].startswith("twin: ") and speedup.verdict == "no significant difference")
 
 
 def test_without_a_ceiling_there_is_nothing_to_doubt():

@@ -17,18 +17,11 @@ from lsbench.measurement.statistics import (
     unseen_change,
     verdict,
 )
+from support.trials import comparison
 
 
 def mean_interval(values: list[float]) -> tuple[float, float] | None:
     return ratio_of_totals_interval(values, [1.0] * len(values))
-
-
-def simulated(rng: np.random.Generator, prompts: int, speedup: float) -> list[list[float]]:
-    tokens = rng.integers(16, 256, prompts).astype(float)
-    other_tokens = rng.integers(16, 256, prompts).astype(float)
-    baseline = 0.02 * tokens * rng.lognormal(0, 0.1, prompts)
-    strategy = 0.02 / speedup * other_tokens * rng.lognormal(0, 0.1, prompts)
-    return [baseline.tolist(), tokens.tolist(), strategy.tolist(), other_tokens.tolist()]
 
 
 @pytest.mark.parametrize("prompts", [8, 30])
@@ -36,7 +29,7 @@ def test_interval_covers_a_known_speedup(monkeypatch: pytest.MonkeyPatch, prompt
     monkeypatch.setattr(statistics, "_RESAMPLES", 999)
     rng = np.random.default_rng(7)
     trials = 400
-    intervals = [speedup_interval(*simulated(rng, prompts, 1.3)) for _ in range(trials)]
+    intervals = [speedup_interval(*comparison(rng, prompts, 1.3)) for _ in range(trials)]
     covered = sum(i is not None and i[0] <= 1.3 <= i[1] for i in intervals)
     # Three standard errors of 400 trials at 95 % are 3.3 points.
     assert 0.91 <= covered / trials <= 0.985
@@ -48,13 +41,6 @@ def test_interval_of_a_mean_covers_it(monkeypatch: pytest.MonkeyPatch):
     intervals = [mean_interval(rng.normal(0.2, 1, 20).tolist()) for _ in range(400)]
     covered = sum(i is not None and i[0] <= 0.2 <= i[1] for i in intervals)
     assert 0.91 <= covered / 400 <= 0.985
-
-
-def test_equal_speeds_are_seldom_called_different(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(statistics, "_RESAMPLES", 999)
-    rng = np.random.default_rng(11)
-    calls = [verdict(speedup_interval(*simulated(rng, 12, 1.0))) for _ in range(300)]
-    assert calls.count("no significant difference") >= 0.91 * 300
 
 
 def test_pairs_stay_together():
@@ -134,8 +120,10 @@ def test_unseen_change_against_its_closed_form():
 @pytest.mark.parametrize(
     ("interval", "said"),
     [
-        ((1.01, 1.5), "faster"),
-        ((0.5, 0.99), "slower"),
+        ((1.02, 1.5), "faster"),
+        ((0.5, 0.98), "slower"),
+        ((1.005, 1.5), "no significant difference"),
+        ((0.5, 0.995), "no significant difference"),
         ((0.9, 1.1), "no significant difference"),
         ((1.0, 1.2), "no significant difference"),
         ((0.8, 1.0), "no significant difference"),

@@ -124,10 +124,12 @@ def _counted_draws(looks: Sequence[SampleRecord]) -> _Counted | None:
 
 
 def _test(cells: Sequence[tuple[int, float]], freedom: int, tokens: int, made: int) -> DistributionTest:
-    from scipy.stats import chi2
+    from scipy.stats import chisquare
 
-    statistic = sum((seen - expected) ** 2 / expected for seen, expected in cells)
-    p_value = float(chi2.sf(statistic, freedom))
+    seen, expected = zip(*cells, strict=True)
+    # What is expected adds up to what was seen in each table, but for rounding.
+    found = chisquare(seen, expected, ddof=len(cells) - 1 - freedom, sum_check=False)
+    statistic, p_value = float(found.statistic), float(found.pvalue)
     return DistributionTest(
         tokens=tokens,
         cells=len(cells),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lsbench.measurement.statistics import MIN_PROMPTS
+from lsbench.measurement.statistics import MIN_PROMPTS, SMALLEST_DIFFERENCE
 from lsbench.measurement.timing import NOISE_LIMIT
 from lsbench.metrics import Ceiling, Fidelity, Measured, Speed, TaskScores
 from lsbench.records import SampleRecord
@@ -92,7 +92,22 @@ def about_pairs(label: str, speed: Speed | None, left_out: Mapping[str, int]) ->
         )
     elif timings < _FEW_PROMPTS:
         said.append(f"{label}: only {_count(timings, what)} timed, so the interval of the speedup is rough.")
-    return said
+    return said + _about_small_differences(label, speed)
+
+
+def _about_small_differences(label: str, speed: Speed) -> list[str]:
+    """Why an interval that leaves out 1 is no difference."""
+    if speed.speedup is None or speed.speedup.ci95 is None:
+        return []
+    low, high = speed.speedup.ci95
+    beyond = low - 1 if low > 1 else 1 / high - 1
+    if not 0 < beyond <= SMALLEST_DIFFERENCE:
+        return []
+    return [
+        f"{label}: the interval of its speedup leaves out 1×, but not by more than "
+        f"{SMALLEST_DIFFERENCE:.0%}; a program differs from itself by that much now and then, so it is "
+        "called no difference."
+    ]
 
 
 def about_batches(records: Sequence[SampleRecord]) -> list[str]:

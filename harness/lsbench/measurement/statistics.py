@@ -17,10 +17,11 @@ MIN_PROMPTS = 5
 """Fewer prompts give no interval: even when all of 4 point the same way, chance alone does so one time
 in eight, and a bootstrap over 4 values cannot reach further than the values themselves."""
 SMALLEST_DIFFERENCE = 0.01
-"""A relative difference in speed that a whole interval must exceed before it is called one. Of a program compared
-with itself, a 95 % interval leaves out 1 in one comparison of twenty by definition, and for what no interval over
-prompts knows of (where tensors came to lie, who ran second) now and then besides. Such an interval hardly ever
-stays further away than this, and nobody changes how they decode for less."""
+"""A relative difference in speed that a whole interval must exceed before it is called one.
+
+Of a program compared with itself a 95 % interval leaves out 1 in one comparison of twenty by definition, and
+for what no interval over prompts knows of (where tensors came to lie, say) now and then besides. Hardly any
+such interval stays further away than this, and nobody changes how they decode for less."""
 _CONFIDENCE = 0.95
 _RESAMPLES = 9999
 _SEED = 20240229
