@@ -25,6 +25,7 @@ import torch
 from lsbench import pipeline
 from lsbench.engine import step
 from lsbench.engine.block import Block
+from lsbench.engine.native import NativeDecoder
 from lsbench.engine.partial_head import PartialHead
 from lsbench.engine.stack import DecoderStack
 from lsbench.report.live import LiveView
@@ -54,7 +55,7 @@ class Stopwatch:
 
 
 MODEL_WORK: tuple[tuple[Any, str], ...] = (
-    (step, "run_native"),
+    (NativeDecoder, "run"),
     (step, "run_attention"),
     (step, "fill"),
     (Block, "run_mlp"),
