@@ -188,7 +188,8 @@ class Certificate(_Model):
 
 class TimeShares(_Model):
     """Where the seconds of decoding went, as shares of all of them that make 1. A part that cannot be told is
-    None and stays in ``other``."""
+    None and stays in ``other``. Each is how often something was done, times what it costs once where nothing
+    else is going on, ÷ the decode seconds of those who did it."""
 
     draft_layers: float | None = None
     """Layers run to draft tokens; 0 where nothing is drafted."""
@@ -207,12 +208,13 @@ class TimeShares(_Model):
     sampling: float | None = None
     """Drawing tokens; 0 under greedy decoding."""
     other: float
-    """The rest: Python, waiting, whatever was not measured. Below 0, the measured costs were too high: the
-    shares err by at least as much."""
+    """The rest: Python, waiting, a machine slower than when costs were measured, whatever was not measured.
+    Below 0, the measured costs were too high: the shares err by at least as much."""
 
 
 class Remainder(_Model):
-    """Where the rest of a strategy's decode time went; with ``achieved_fraction`` the shares make 1."""
+    """What a strategy lacks to its ceiling; with ``achieved_fraction`` the shares make 1. The baseline's own
+    rest (``TimeShares.other``) is in none of them: a ceiling is what can be reached beside that baseline."""
 
     checks: float
     """Looking at tokens on their way up: heads made for that alone, and reading a confidence."""

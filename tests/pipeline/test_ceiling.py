@@ -64,6 +64,10 @@ def test_a_strategy_that_does_less_work_and_nothing_else_reaches_its_ceiling(spe
         assert strategy.ceiling.speedup == pytest.approx(best)
         assert strategy.speed.speedup.value == pytest.approx(best)
         assert strategy.ceiling.achieved_fraction == pytest.approx(1)
+        shares = strategy.time_shares
+        assert shares.layers == pytest.approx(layers * (ATTENTION(1) + MLP(1)) / step_ns(layers))
+        assert (shares.head, shares.other) == pytest.approx((HEAD(1) / step_ns(layers), 0), abs=1e-9)
+    assert outcome.metrics.baseline.time_shares.other == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.slow
@@ -74,6 +78,8 @@ def test_drafting_reaches_its_ceiling_too(spec_for):
     for strategy in outcome.metrics.strategies:
         assert strategy.speculation.drafted > strategy.speculation.accepted > 0
         assert strategy.speed.speedup.value == pytest.approx(strategy.ceiling.speedup, rel=0.01)
+        assert strategy.time_shares.other == pytest.approx(0, abs=0.01)
+        assert min(strategy.time_shares.draft_layers, strategy.time_shares.layers) > 0.1
     records = [r for r in outcome.folder.records() if r.drafted is not None]
     assert records
     for record in records:

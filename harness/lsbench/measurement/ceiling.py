@@ -160,31 +160,56 @@ def remainder(
     Returns:
         None where a cost or a count is missing.
     """
-    alone = next((cost for cost in costs if cost.width == 1), None)
-    if alone is None or alone.check_s is None or alone.fill_s is None or alone.draw_s is None:
+    alone = alone_of(costs)
+    beside = seconds_beside(records, costs)
+    if alone is None or alone.draw_s is None or beside is None:
         return None
-    if any(record.checks is None for record in records):
-        return None
-    checks, filled, older_rows, own_passes, drafted = (
-        sum(getattr(record, name) or 0 for record in records)
-        for name in ("checks", "filled", "older_rows", "own_passes", "drafted")
-    )
-    # Where tokens are drafted, only drafts are looked at, by the head that they are drafted with.
-    spare_heads = fsum((record.spare_heads or 0) * _draft_head([record]) for record in records)
-    beside = older_rows - own_passes
-    if beside and len(costs) < 2:
-        return None
-    # A row more in a step that runs anyway; sub-layers are halves of a layer.
-    row_s = max(0.0, cost_at(costs, 2).layer_s - alone.layer_s) if beside else 0.0
     decoded = sum(len(record.layers_run or ()) - 1 for record in records)
     # All of the decoding, in the same seconds as the costs: a machine that ran slower did so at every part.
     whole_s = decoded / work.tokens * cycle_seconds(work, costs) / achieved
     shares = {
-        "checks": (spare_heads * alone.head_s + checks * alone.check_s) / whole_s,
-        "kv_fill": (filled * alone.fill_s + own_passes / 2 * alone.layer_s + beside / 2 * row_s) / whole_s,
-        "sampling": drafted * alone.draw_s / whole_s,
+        "checks": beside.checks_s / whole_s,
+        "kv_fill": beside.kv_fill_s / whole_s,
+        "sampling": sum(record.drafted or 0 for record in records) * alone.draw_s / whole_s,
     }
     return Remainder(**shares, other=1 - achieved - fsum(shares.values()))
+
+
+def alone_of(costs: Sequence[StepCost]) -> StepCost | None:
+    """What a step of one token costs, where that was measured."""
+    return next((cost for cost in costs if cost.width == 1), None)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Seconds of what some generations did beside layers, head and the fixed part of a step."""
+
+    checks_s: float
+    kv_fill_s: float
+
+
+def seconds_beside(records: Sequence[SampleRecord], costs: Sequence[StepCost]) -> Beside | None:
+    """By how often they did it and what it costs once; None where a cost or a count is missing."""
+    alone = alone_of(costs)
+    if alone is None or alone.check_s is None or alone.fill_s is None:
+        return None
+    if any(record.checks is None for record in records):
+        return None
+    checks, filled, older_rows, own_passes = (
+        sum(getattr(record, name) or 0 for record in records)
+        for name in ("checks", "filled", "older_rows", "own_passes")
+    )
+    # Where tokens are drafted, only drafts are looked at, by the head that they are drafted with.
+    spare_heads = fsum((record.spare_heads or 0) * _draft_head([record]) for record in records)
+    riding = older_rows - own_passes
+    if riding and len(costs) < 2:
+        return None
+    # A row more in a step that runs anyway; sub-layers are halves of a layer.
+    row_s = max(0.0, cost_at(costs, 2).layer_s - alone.layer_s) if riding else 0.0
+    return Beside(
+        checks_s=spare_heads * alone.head_s + checks * alone.check_s,
+        kv_fill_s=filled * alone.fill_s + own_passes / 2 * alone.layer_s + riding / 2 * row_s,
+    )
 
 
 def cycle_seconds(work: Work, costs: Sequence[StepCost]) -> float:

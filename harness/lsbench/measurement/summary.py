@@ -20,6 +20,7 @@ from lsbench.measurement.pairing import (
 )
 from lsbench.measurement.parity import about_parity, parity
 from lsbench.measurement.quality import Scored, task_scores
+from lsbench.measurement.time_shares import time_shares
 from lsbench.measurement.timing import (
     noise,
     percentiles,
@@ -116,6 +117,7 @@ def summarise(
     written = generations(records, context.baseline)
     in_time = first_attempts(written)
     baseline_scores = scored.get(context.baseline, {})
+    shares, no_shares = time_shares(in_time, context.costs, context.model.num_layers)
     baseline = BaselineMetrics(
         strategy=context.baseline,
         tokens_per_second=tokens_per_second(in_time),
@@ -128,6 +130,8 @@ def summarise(
         bandwidth_fraction=bandwidth_fraction(
             written, context.costs, context.model.num_layers, context.bytes_per_second
         ),
+        time_shares=shares,
+        no_time_shares=no_shares,
     )
     said = [*context.notes, *notes.about_machine(baseline.noise, context.load_average, context.cores)]
     said += notes.about_placement(context.replicas, context.ranks, context.shared)
@@ -214,6 +218,7 @@ def _strategy(
     }
     speed = _speed(written, timed, noise_found)
     measured = speed.speedup.value if speed is not None and speed.speedup is not None else None
+    shares, no_shares = time_shares(first_attempts(written), context.costs, context.model.num_layers)
     metrics = StrategyMetrics(
         name=choice.name,
         options=choice.options,
@@ -234,6 +239,8 @@ def _strategy(
             context.bytes_per_second,
         ),
         memory=memory(ours),
+        time_shares=shares,
+        no_time_shares=no_shares,
     )
     return metrics, timed.left_out
 
