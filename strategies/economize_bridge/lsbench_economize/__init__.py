@@ -1,0 +1,1 @@
+"""Techniques of the package ``economize`` as lsbench strategies."""
