@@ -56,6 +56,13 @@ def test_the_order_alternates_and_fidelity_comes_last(worker_of, contender, requ
         assert all(record.error is None for record in records)
 
 
+def test_each_token_has_the_text_that_it_adds(worker_of, contender, request_for):
+    record, *_ = all_of(worker_of(contender("static_exit", exit_layer=2)), request_for(PROMPT))
+    assert record.text
+    assert len(record.token_texts) == len(record.token_ids)
+    assert "".join(record.token_texts) == record.text
+
+
 def test_only_who_has_not_finished_runs_and_fidelity_knows_the_output_of_before(
     worker_of, contender, request_for
 ):

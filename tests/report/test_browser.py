@@ -1,11 +1,12 @@
-"""The page in a real browser: nothing is refused, nothing overflows a phone."""
+"""The pages in a real browser: nothing is refused, everything is drawn, nothing overflows a phone."""
 
-import re
+import json
 import shutil
-import subprocess
 
 import pytest
+from playwright.sync_api import sync_playwright
 
+from lsbench.metrics import AcceptanceAt, Speculation, TimeShares
 from lsbench.report.html import html_report
 from lsbench.report.tune_folder import StoredTune
 from lsbench.report.tune_report import tune_html
@@ -17,52 +18,140 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
 ]
-
-PROBE = """<script>
-addEventListener('load', () => { document.title = 'w' + document.documentElement.scrollWidth })
-</script>"""
-
-
-def browse(path, tmp_path, width: int) -> tuple[str, str]:
-    done = subprocess.run(
-        [
-            str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-            "--dump-dom",
-            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900",
-            path.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    console = "\n".join(line for line in done.stderr.splitlines() if ":CONSOLE" in line)
-    return done.stdout, console
+PHONE, DESK = {"width": 390, "height": 800}, {"width": 1000, "height": 800}
+ATTACK = "</script><script>document.title = 'taken over'</script><img src=x onerror=\"document.title='img'\">"
+LONG = "self_speculative:draft=dynamic_skip,draft.max_skip_ratio=0.4,num_speculations=6"
 
 
-def test_no_console_message_and_the_figures_are_in_the_document(tmp_path, metrics_of, slower, record_of):
-    page = tmp_path / "report.html"
-    page.write_text(
-        html_report(metrics_of(slower), None, [record_of("autoregressive", "<script>x</script>")])
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        # Nothing here may depend on how busy the machine is.
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"], timeout=500_000)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Open a file; gives the page and the list that its console messages and requests go to."""
+
+    def open_page(path, viewport):
+        page = browser.new_page(viewport=viewport, color_scheme="light")
+        page.set_default_timeout(500_000)
+        seen = []
+        page.on("console", lambda message: seen.append(message.text))
+        page.on("pageerror", lambda error: seen.append(str(error)))
+        page.on("request", lambda request: seen.append(request.url))
+        page.goto(path.as_uri())
+        assert seen.pop(0) == path.as_uri()
+        pages.append(page)
+        return page, seen
+
+    pages = []
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+def width_of(page) -> int:
+    return page.evaluate("document.documentElement.scrollWidth")
+
+
+@pytest.fixture
+def report(tmp_path, metrics_of, slower, record_of):
+    """A run of two strategies with everything known, of which one prompt was hostile."""
+    speculation = Speculation(
+        drafted=30,
+        accepted=12,
+        acceptance_rate=0.4,
+        mean_accepted_length=1.5,
+        verify_passes=20,
+        acceptance_by_position=(AcceptanceAt(position=1, drafted=20, accepted=10),),
     )
-    document, console = browse(page, tmp_path, 1000)
-    assert console == ""
-    assert "0.93× (0.91–0.95)" in document
-    assert document.count("<rect") == 31
+    shares = TimeShares(layers=0.7, head=0.2, other=0.1)
+    drafting = {"label": LONG, "options": {"draft": "x" * 90}, "speculation": speculation}
+    strategies = [slower.model_copy(update=more | {"time_shares": shares}) for more in ({}, drafting)]
+    pieces = ("def", " f", "()", ":\n", " <b>", ATTACK)
+    known = {"token_ids": tuple(range(6)), "token_texts": pieces, "token_s": (0.1, 0.2, 0.2, 0.3, 0.4, 0.5)}
+    records = [
+        record_of(label, "".join(pieces), doc_id=doc_id, prompt="y" * 500 + ATTACK, **known, **more)
+        for doc_id in range(3)
+        for label, more in (
+            ("autoregressive", {"layers_run": (30.0,) * 6}),
+            ("dynamic_skip", {"layers_run": (30.0, *(12.0,) * 5), "confidences": (None, *(0.25,) * 5)}),
+            (LONG, {"layers_run": (30.0,) * 6, "drafted_tokens": (False, True, True, False, False, True)}),
+        )
+    ]
+    path = tmp_path / "report.html"
+    path.write_text(html_report(metrics_of(*strategies, notes=(ATTACK,)), None, records))
+    return path
 
 
-def test_nothing_is_wider_than_a_narrow_window(tmp_path, metrics_of, slower, record_of):
-    width = 500  # the narrowest window that headless Chromium opens
-    label = "self_speculative:draft=dynamic_skip,draft.max_skip_ratio=0.4,num_speculations=6"
-    strategy = slower.model_copy(update={"label": label, "options": {"draft": "x" * 90}})
-    html = html_report(metrics_of(strategy, slower), None, [record_of("autoregressive", "y" * 500)])
-    page = tmp_path / "report.html"
-    # The page forbids scripts; the probe that measures it needs one.
-    page.write_text(re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", PROBE + "</body>"))
-    document, _ = browse(page, tmp_path, width)
-    measured = re.search(r"<title>w(\d+)</title>", document)
-    assert measured is not None
-    assert int(measured[1]) <= width
+def test_a_run_is_drawn_and_its_samples_are_read_token_by_token(report, opened):
+    page, seen = opened(report, DESK)
+    page.wait_for_selector("html[data-figures]")
+    page.wait_for_selector("#samples[data-ready]")
+    figures = page.locator(".plotly-figure")
+    names = figures.evaluate_all("them => them.map(one => one.id)")
+    assert len(names) == len(set(names)) == 9
+    for name in names:
+        assert page.locator(f"#{name} svg.main-svg").count() > 0, name
+    assert page.locator("#depth-1 .bars .point").count() == 31
+    assert page.locator("#speedup .errorbar").count() == 4
+
+    tokens = page.locator(".answers > div").nth(1).locator(".token")
+    assert tokens.all_text_contents() == ["def", " f", "()", ":↵\n", " <b>", ATTACK]
+    shade = "one => getComputedStyle(one).backgroundColor"
+    assert tokens.nth(0).evaluate(shade) != tokens.nth(1).evaluate(shade) == tokens.nth(2).evaluate(shade)
+    facts = page.locator("#token-facts")
+    tokens.nth(1).hover()
+    assert "layers run: 12 of 30" in facts.inner_text()
+    assert "confidence: 0.25" in facts.inner_text()
+    assert "time: 200 ms, 100.0 ms after the token before" in facts.inner_text()
+
+    page.get_by_label("drafted or verified").check()
+    tokens = page.locator(".answers > div").nth(2).locator(".token")
+    kinds = tokens.evaluate_all("them => them.map(one => one.classList.contains('drafted'))")
+    assert kinds == [False, True, True, False, False, True]
+    page.get_by_label("next sample").click()
+    assert page.locator("select").input_value() == "1"
+    page.locator("select").select_option("2")
+    tokens.nth(1).click()
+    assert "drafted, and accepted" in facts.inner_text()
+
+    colour = "document.querySelector('#speedup .xtick text').style.fill"
+    light = page.evaluate(colour)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"{colour} !== {json.dumps(light)}")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 28)"
+    assert page.evaluate(colour) == "rgb(230, 232, 235)"
+    assert "lsbench" in page.title()
+    assert seen == []
 
 
-def test_a_search_fits_a_narrow_window_with_all_its_charts(tmp_path):
+def test_a_run_fits_a_phone(report, opened):
+    page, seen = opened(report, PHONE)
+    page.wait_for_selector("html[data-figures]")
+    page.wait_for_selector("#samples[data-ready]")
+    assert width_of(page) == 390
+    page.locator(".answers > div").nth(2).locator(".token").nth(4).click()
+    box = page.locator("#token-facts").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    assert width_of(page) == 390
+    for figure in page.locator(".plotly-figure svg.main-svg").all():
+        assert figure.bounding_box()["width"] <= 390
+    assert seen == []
+    # Were a script to slip into the page, it would not run.
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'title = 7'}))"
+    )
+    assert page.evaluate("typeof title") == "undefined"
+    assert "violates the following Content Security Policy" in seen[0]
+
+
+def test_a_search_fits_a_phone_with_all_its_charts(tmp_path, opened):
     folders = [
         write_search(
             tmp_path / "skips", skipping_trials(), finalists(), shares={"skip_set": 0.6, "x" * 60: 0.1}
@@ -70,12 +159,9 @@ def test_a_search_fits_a_narrow_window_with_all_its_charts(tmp_path):
         write_search(tmp_path / "grid", grid_trials(), strategy="self_speculative", search="grid"),
     ]
     for folder, charts in zip(folders, (4, 3), strict=True):
-        page = folder / "report.html"
-        html = tune_html(StoredTune.open(folder))
-        page.write_text(re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", PROBE + "</body>"))
-        document, console = browse(page, tmp_path, 500)
-        assert console == ""
-        assert document.count("<svg") == charts
-        measured = re.search(r"<title>w(\d+)</title>", document)
-        assert measured is not None
-        assert int(measured[1]) <= 500
+        path = folder / "report.html"
+        path.write_text(tune_html(StoredTune.open(folder)))
+        page, seen = opened(path, PHONE)
+        assert page.locator("svg.chart").count() == charts
+        assert width_of(page) == 390
+        assert seen == []

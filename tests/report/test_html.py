@@ -1,6 +1,10 @@
+import base64
+import gzip
+import json
 import re
 from html.parser import HTMLParser
 
+from lsbench.metrics import AcceptanceAt, Speculation, TimeShares
 from lsbench.report.facts import RunFacts
 from lsbench.report.html import html_report
 
@@ -17,6 +21,11 @@ class Page(HTMLParser):
         self.names: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.text = ""
+        self.figures: dict[str | None, dict] = {}
+        """By id."""
+        self.packed: dict[str | None, str] = {}
+        """What is compressed in the page, by id."""
+        self.script: list[str | None] = []
         self.feed(html)
         self.close()
         assert self.open == []
@@ -24,6 +33,11 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.names.append(tag)
         self.attributes += attrs
+        named = dict(attrs)
+        if "data-figure" in named:
+            self.figures[named["id"]] = json.loads(named["data-figure"])
+        if tag == "script":
+            self.script.append(named.get("id"))
         if tag == "br":
             self.text += "\n"
         if tag not in VOID:
@@ -33,7 +47,10 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        if not self.open or self.open[-1] != "script":
+            self.text += data
+        elif self.script[-1] is not None and self.script[-1] != "plotly-library":
+            self.packed[self.script[-1]] = gzip.decompress(base64.b64decode(data)).decode()
 
 
 def words(page: Page) -> str:
@@ -77,10 +94,14 @@ def test_the_page_loads_nothing(metrics_of, slower, record_of):
     html = html_report(metrics_of(slower), RunFacts(manifest="http://example.org"), records)
     page = Page(html)
     assert not [name for name, _ in page.attributes if name in LOADING]
-    assert not {"script", "link", "img", "iframe", "object", "embed", "base"} & set(page.names)
+    assert not {"link", "img", "iframe", "object", "embed", "base"} & set(page.names)
     assert "url(" not in html
     assert "@import" not in html
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+    policy = next(value or "" for name, value in page.attributes if name == "content")
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src( 'sha256-[^' ]+'){3}",
+        policy,
+    )
 
 
 def test_it_reads_on_a_phone_and_in_the_dark(metrics_of, slower):
@@ -107,31 +128,91 @@ def test_generated_text_is_only_text(metrics_of, slower, record_of):
     facts = RunFacts(settings=((attack, attack),), notes=(attack,), manifest=attack)
     html = html_report(metrics_of(hostile, notes=(attack + " again",)), facts, records)
     page = Page(html)
-    assert not {"script", "img"} & set(page.names)
+    assert "img" not in page.names
+    assert page.script == ["plotly-library", None, "sample-data", None]
     assert not [name for name, _ in page.attributes if name.startswith("on")]
-    assert page.text.count("<script>alert(1)</script>") > 10
+    assert page.text.count("<script>alert(1)</script>") > 8
     assert "{{ 7*7 }}" in page.text
+    assert json.loads(page.packed["sample-data"])["samples"][0]["answers"][1]["text"].startswith(
+        "</pre></style>"
+    )
+    # Plotly takes some HTML in its labels.
+    assert "&lt;script&gt;" in str(page.figures["speedup"])
+    assert "<script" not in str(page.figures)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", html)
 
 
-def test_samples_are_shown_beside_each_other(metrics_of, slower, record_of):
-    records = [record_of("autoregressive", "return 13"), record_of("dynamic_skip", "return 12")]
-    html = html_report(metrics_of(slower), None, records)
-    assert "<pre>return 13</pre>" in html
-    assert "<pre>return 1<mark>2</mark></pre>" in html
-    assert "def f():" in html
+def test_every_sample_is_in_the_page(metrics_of, slower, record_of):
+    records = [
+        record_of(label, f"return {doc_id}", doc_id=doc_id)
+        for doc_id in range(12)
+        for label in ("autoregressive", "dynamic_skip")
+    ]
+    page = Page(html_report(metrics_of(slower), None, records))
+    data = json.loads(page.packed["sample-data"])
+    assert data["layers"] == 30
+    assert [sample["answers"][0]["text"] for sample in data["samples"]] == [f"return {n}" for n in range(12)]
+    assert "All 12 of the run." in page.text
 
 
-def test_the_histogram_has_a_bar_for_every_depth(metrics_of, slower, scores_only):
-    html = html_report(metrics_of(slower, scores_only))
-    page = Page(html)
-    assert page.names.count("svg") == 1
-    assert page.names.count("rect") == 31
-    heights = [float(value) for name, value in page.attributes if name == "height"]
-    assert max(heights) == 1
-    assert heights[23] == 340 / 500
+def test_the_charts_show_what_the_metrics_say(metrics_of, slower, scores_only, record_of):
+    speculation = Speculation(
+        drafted=30,
+        accepted=12,
+        acceptance_rate=0.4,
+        mean_accepted_length=1.5,
+        verify_passes=20,
+        acceptance_by_position=(
+            AcceptanceAt(position=1, drafted=20, accepted=10),
+            AcceptanceAt(position=2, drafted=10, accepted=2),
+        ),
+    )
+    drafting = slower.model_copy(
+        update={
+            "label": "self_speculative",
+            "speculation": speculation,
+            "time_shares": TimeShares(draft_layers=0.25, layers=0.7, other=0.05),
+        }
+    )
+    metrics = metrics_of(
+        slower.model_copy(update={"no_time_shares": "its loop is its own"}), drafting, scores_only,
+        time_shares=TimeShares(layers=1.02, other=-0.02),
+    )  # fmt: skip
+    records = [
+        record_of(label, "abcdef", doc_id=doc_id, ttft_s=0.1 + doc_id, decode_s=0.5)
+        for doc_id in range(3)
+        for label in ("autoregressive", "dynamic_skip")
+    ]
+    page = Page(html_report(metrics, None, records))
+    data = {name: figure["data"] for name, figure in page.figures.items()}
+
+    speed = data["speedup"][0]
+    assert (speed["x"], speed["y"]) == ([0.931], [0])
+    assert (round(speed["error_x"]["array"][0], 3), round(speed["error_x"]["arrayminus"][0], 3)) == (
+        0.018,
+        0.019,
+    )
+    assert len(data["speedup"]) == 4
+
+    (quality,) = [name for name in data if name.startswith("quality")]
+    assert [point["x"] for point in data[quality]] == [[0.089]] * 3
+    assert "humaneval_bpb bits_per_byte ↓: the strategy's score less the baseline's" in words(page)
+    assert data["agreement"][0]["x"] == [0.71]
+
+    assert len(data["depth-1"][0]["y"]) == 31
+    assert data["depth-1"][0]["y"][23] == 340 / 1675
+    assert data["depth-1"][0]["hovertext"][23] == "23 layers: 340 tokens, 20%"
     assert "half of the 1,675 tokens ran 24 layers or fewer, 1% ran all 30." in words(page)
-    assert "23 layers: 340 tokens, 20%" in html
+
+    assert [trace["y"] for trace in data["acceptance-by-position"]] == [[0.5, 0.2]]
+    assert {trace["name"]: [round(ms, 2) for ms in trace["x"]] for trace in data["costs"]} == {
+        "layers": [40.59, 29.95],
+        "layers, drafting": [10.7],
+        "Python, and what was not measured": [-0.8, 2.14],
+    }
+    assert "dynamic_skip: its loop is its own" in words(page)
+    assert data["time-per-token"][0]["x"] == [100, 100, 100]
+    assert [trace["x"] for trace in data["time-to-first-token"]] == [[100, 1100, 2100]] * 2
 
 
 def test_a_run_without_strategies_or_speed_is_still_a_page(metrics_of, scores_only):

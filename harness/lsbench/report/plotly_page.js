@@ -1,4 +1,12 @@
 // Unpacks the library that the page carries, draws every figure, and draws them again when the page's colours change.
+
+// The text that the page holds compressed in the element of that id.
+async function unpacked(id) {
+  const packed = atob(document.getElementById(id).textContent);
+  const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
 (async () => {
   const figures = [...document.querySelectorAll(".plotly-figure")];
   if (!figures.length) return;
@@ -17,11 +25,8 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawn);
 
   async function load() {
-    const packed = atob(document.getElementById("plotly-library").textContent);
-    const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
-    const text = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const script = document.createElement("script");
-    script.textContent = await new Response(text).text();
+    script.textContent = await unpacked("plotly-library");
     document.head.append(script);
     if (!window.Plotly) throw new Error("the chart library did not start");
   }

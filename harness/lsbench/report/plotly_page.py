@@ -79,9 +79,21 @@ def plotly_script() -> Markup:
     them. Browsers since 2023 can unpack it; another shows a sentence in the place of each figure."""
     from markupsafe import Markup
 
-    packed = base64.b64encode(gzip.compress(_library().encode(), mtime=0)).decode()
-    library = f'<script type="application/gzip" id="plotly-library">{packed}</script>'
-    return Markup(f"{library}\n<script>{_drawing()}</script>")
+    return packed("plotly-library", _library()) + Markup(f"\n<script>{_drawing()}</script>")
+
+
+def packed(name: str, text: str) -> Markup:
+    """Any text, compressed, in an element with that ``id``; a script after ``plotly_script`` has it from
+    ``await unpacked(name)``."""
+    from markupsafe import Markup, escape
+
+    data = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return Markup(f'<script type="application/gzip" id="{escape(name)}">{data}</script>')
+
+
+def page_script(name: str) -> str:
+    """The text of a script that lies beside this module, such as ``samples.js``."""
+    return resources.files("lsbench.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def script_policy(*scripts: str) -> str:
@@ -136,7 +148,7 @@ def _library() -> str:
 
 @functools.cache
 def _drawing() -> str:
-    return resources.files("lsbench.report").joinpath("plotly_page.js").read_text(encoding="utf-8")
+    return page_script("plotly_page.js")
 
 
 def _hash(script: str) -> str:

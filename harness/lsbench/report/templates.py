@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def render(template: str, metrics: Metrics, facts: RunFacts | None, **more: Any) -> str:
     """Fill in ``template`` with a run's verdict, figures, notes and facts, and ``more`` of its own."""
     strategies = metrics.strategies
+    notes = belief_notes(metrics, facts)
     return (
         environment()
         .get_template(template)
@@ -31,7 +32,8 @@ def render(template: str, metrics: Metrics, facts: RunFacts | None, **more: Any)
             ),
             headings=[strategy_heading(strategy) for strategy in strategies],
             sections=sections(metrics),
-            notes=belief_notes(metrics, facts) or [NOTHING_AGAINST],
+            notes=notes or [NOTHING_AGAINST],
+            doubted=bool(notes),
             how_to_read=HOW_TO_READ,
             **more,
         )
