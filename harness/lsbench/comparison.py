@@ -91,6 +91,8 @@ class Row(_Model):
     """The run's letter."""
     label: str
     is_baseline: bool
+    unavailable: str | None = None
+    """Why it could not run on its run's model or machine; then it is in no pair."""
     lossless: bool
     claim_failed: bool
     """It claims to be lossless, and its output refutes that."""

@@ -76,6 +76,7 @@ def _row(key: str, run: str, strategy: StrategyMetrics) -> Row:
         run=run,
         label=strategy.label,
         is_baseline=False,
+        unavailable=strategy.unavailable,
         lossless=strategy.lossless,
         claim_failed=refuted or bool(parity and parity.violations),
         speedup=speed.speedup if speed else None,

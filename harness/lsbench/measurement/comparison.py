@@ -43,7 +43,7 @@ def compare(runs: Sequence[StoredRun], force: bool = False, against: str | None 
         said = "; ".join(mismatch.words for mismatch in differing)
         raise BadInput(f"These runs are not comparable; they differ in {said}. --force compares them anyway.")
     measured = [one for key, run in named.items() for one in measured_rows(key, run)]
-    strategies = [one for one in measured if not one.row.is_baseline]
+    strategies = [one for one in measured if not (one.row.is_baseline or one.row.unavailable)]
     if len(strategies) < 2 and len(named) < 2:
         raise BadInput(
             f"Run {runs[0].reference} has one strategy alone, and that stands beside its baseline already: "
@@ -88,7 +88,9 @@ def _pairs(strategies: Sequence[MeasuredRow], against: str | None) -> list[tuple
 def _compared(key: str, run: StoredRun, first: StoredRun) -> ComparedRun:
     manifest, baseline = run.manifest, run.metrics.baseline
     hardware = manifest.hardware
-    threads = "" if manifest.threads is None else f"{manifest.threads} threads"
+    threads = (
+        "" if manifest.threads is None else f"{manifest.threads} thread{'s' if manifest.threads != 1 else ''}"
+    )
     answered = {
         (record.task, record.doc_id)
         for record in run.records

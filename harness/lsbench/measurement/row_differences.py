@@ -54,7 +54,8 @@ def _speed_ratio(one: MeasuredRow, other: MeasuredRow) -> SpeedRatio | None:
     interval = ratio_of_speedups_interval(ours, theirs)
     swing = _swing(one.run, other.run)
     if one.run is not other.run:
-        swing = max(swing, abs(_per_token(ours[0], ours[1]) / _per_token(theirs[0], theirs[1]) - 1))
+        drift = _per_token(ours[0], ours[1]) / _per_token(theirs[0], theirs[1])
+        swing = max(swing, max(drift, 1 / drift) - 1)
     return SpeedRatio(
         value=_speedup(ours) / _speedup(theirs),
         ci95=interval,

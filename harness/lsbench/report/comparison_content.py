@@ -19,6 +19,7 @@ HOW_TO_READ = (
     "↓, lower is better",
     "—, does not apply",
 )
+ON_FRONT = "as measured, no other is as good in both"
 _NONE = Cell((figures.NONE,))
 _TONES: dict[str, Tone] = {"faster": "good", "slower": "bad", "no significant difference": "even"}
 
@@ -65,6 +66,15 @@ def title(comparison: Comparison) -> str:
     count = len(comparison.runs)
     what = "The strategies of one run" if count == 1 else f"{count} runs side by side"
     return f"{what}: {'; '.join(models)}"
+
+
+def legend(comparison: Comparison) -> list[str]:
+    """Which run each letter stands for."""
+    return [
+        f"{run.key}: {one_line(run.run_id)}, begun {run.created:%Y-%m-%d %H:%M} UTC, "
+        f"{run.status.replace('_', ' ')}"
+        for run in comparison.runs
+    ]
 
 
 def machines(comparison: Comparison) -> str:
@@ -199,9 +209,7 @@ def _runs(comparison: Comparison) -> Grid:
     machines = {run.machine for run in comparison.runs}
     rows = [
         (
-            _text(f"{run.key} {one_line(run.run_id)}"),
-            _text(f"{run.created:%Y-%m-%d %H:%M}"),
-            _text(run.status.replace("_", " ")),
+            _text(run.key),
             _text(f"{run.documents:,}"),
             _text(figures.significant(run.tokens_per_second)),
             _baseline_speed(run),
@@ -210,10 +218,7 @@ def _runs(comparison: Comparison) -> Grid:
         )
         for run in comparison.runs
     ]
-    heads = (
-        "run", "begun (UTC)", "status", "documents", "baseline tokens/s", "baseline against A's", "noise",
-        "machine",
-    )  # fmt: skip
+    heads = ("run", "documents", "baseline tokens/s", "baseline against A's", "noise", "machine")
     meaning = (
         "The same baseline in different processes tells how far the machine's own state was alike, and "
         "nothing of strategies. Noise: how far two halves of a baseline's requests differ in time per token."
@@ -246,6 +251,8 @@ def _text(text: str, tone: Tone = "plain") -> Cell:
 def _speedup(row: Row) -> Cell:
     if row.is_baseline:
         return _text("1×")
+    if row.unavailable is not None:
+        return _text(f"cannot run here: {one_line(row.unavailable)}")
     if row.speedup is None:
         return _NONE
     told = row.speedup.ci95 is not None
@@ -302,6 +309,8 @@ def _agreement_change(difference: Difference | None) -> Cell:
     if difference.ci95 is None:
         return Cell((_points(difference.value), "difference not tested"))
     low, high = difference.ci95
+    if low == high == 0:
+        return Cell(("the same",), "even")
     lines = (f"{_points(difference.value)} ({_points(low)} to {_points(high)})",)
     if low <= 0 <= high:
         return Cell((*lines, "no significant difference"), "even")

@@ -9,7 +9,9 @@ from lsbench.comparison import Comparison, Front, FrontPoint
 from lsbench.report import figures
 from lsbench.report.comparison_content import (
     HOW_TO_READ,
+    ON_FRONT,
     grids,
+    legend,
     machines,
     row_name,
     sentences,
@@ -72,6 +74,8 @@ def _render(template: str, comparison: Comparison, **more: Any) -> str:
         .render(
             title=title(comparison),
             machines=machines(comparison),
+            legend=legend(comparison),
+            on_front=ON_FRONT,
             warning=warning(comparison),
             sentences=sentences(comparison),
             grids=grids(comparison),
@@ -105,7 +109,7 @@ def _quality(front: Front, point: FrontPoint) -> str:
 def _chart(comparison: Comparison, front: Front, place: int) -> _Chart:
     best = ", ".join(point.row for point in front.points if point.on_front)
     better = "higher" if front.higher_is_better else "lower"
-    caption = f"Speed against {one_line(front.quality)} ({better} is better): no other beats {best} in both."
+    caption = f"Speed against {one_line(front.quality)} ({better} is better); {ON_FRONT}: {best}."
     return _Chart(caption, figure_html(_figure(comparison, front), f"front-{place}", caption))
 
 

@@ -13,8 +13,10 @@ from rich.text import Text
 from lsbench.comparison import Comparison, Front
 from lsbench.report.comparison_content import (
     HOW_TO_READ,
+    ON_FRONT,
     Grid,
     grids,
+    legend,
     machines,
     row_name,
     sentences,
@@ -44,6 +46,8 @@ class ComparisonTable:
             yield Text(say(loud), "bold red")
         yield Text(say(title(self._comparison)), "bold")
         yield Text(say(machines(self._comparison)), "dim")
+        for line in legend(self._comparison):
+            yield Padding(Text(say(line), "dim"), (0, 0, 0, _INDENT))
         for sentence, tone in sentences(self._comparison)[:_MOST_SENTENCES]:
             text = Text(say(sentence))
             text.stylize(f"bold {STYLES[tone]}", 0, say(sentence).index(": "))
@@ -74,9 +78,7 @@ class ComparisonTable:
         named = ", ".join(
             row_name(self._comparison.row(point.row)) for point in front.points if point.on_front
         )
-        yield Padding(
-            Text(say(f"* no other is better in one and as good in the other: {named}")), (0, 0, 1, 2)
-        )
+        yield Padding(Text(say(f"* {ON_FRONT}: {named}")), (0, 0, 1, 2))
 
     def _notes(self, say: Say) -> Iterator[Text | Table]:
         if not self._comparison.notes:
