@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lsbench.execution.setup import Setup
     from lsbench.execution.worker import Contender
     from lsbench.records import Products, SampleRecord
+    from lsbench.spec import GenerateRequest
     from lsbench.store.run_folder import RunFolder
 
 
@@ -380,6 +381,7 @@ def _execute(
     if typical is not None and not folder.manifest.costs:
         view.stage("Measuring what a layer costs")
         folder.update_manifest(costs=backend.costs(typical), bandwidth=backend.bandwidth())
+        _warn(backend, folder, typical, view)
     records, finished = folder.records(), folder.finished()
     total = len(requests.requests) * len(setup.choices)
     view.start(total, sum(key.kind not in UNTIMED for key in finished))
@@ -421,6 +423,24 @@ def _check_left(labels: Collection[str], unavailable: Mapping[str, str]) -> None
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _warn(backend: Backend, folder: RunFolder, typical: GenerateRequest, view: View) -> None:
+    """Tell of strategies that have nothing to hope for here, before their first timed request."""
+    from lsbench.measurement.outlook import about_outlooks
+
+    manifest = folder.manifest
+    assert manifest.model is not None  # known before anything runs
+    warnings = about_outlooks(
+        backend.outlooks(),
+        manifest.costs,
+        manifest.model.num_layers,
+        greedy=typical.sampling.greedy,
+        alone=manifest.spec.batch_size == 1,
+    )
+    folder.add_notes(*warnings)
+    for text in warnings:
+        view.note(text)
 
 
 def _products(dtype: str, device: str, view: View) -> Products:

@@ -60,6 +60,35 @@ class Bandwidth(BaseModel):
     """Threads that read; None where a device read its own memory."""
 
 
+class Outlook(BaseModel):
+    """What a strategy's depths come to on a text that the model wrote itself, looked at before the run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    kind: Literal["decodes", "drafts", "exits"]
+    """Every token under one plan; drafts under one plan, to be verified; or exits at some of a few layers."""
+    layers: float
+    """Layers that run for a token, one run in part by its share of weight bytes; of ``exits``, the mean at
+    which the last layer's prediction is first found, L where none of the candidates has it."""
+    exit_layer: int | None = None
+    """Where the plan ends, if it leaves out nothing but what comes after."""
+    resumed_layers: float = 0.0
+    """Leading layers of a draft that verifying takes over."""
+    agrees: tuple[tuple[bool, ...], ...] = ()
+    """For each text and place, whether the plan predicts what the full model does."""
+    spread: float = 0.0
+    """Of ``exits``: the standard error of ``layers``."""
+    candidates: tuple[int, ...] = ()
+    """Of ``exits``: the layers at which a token may stop."""
+    num_speculations: int | None = None
+    """Of ``drafts``: the most in a cycle."""
+    fixed_length: bool = False
+    """Of ``drafts``: whether it is always as many."""
+    draft_head: float = 1.0
+    """The share of the head that is read for each drafted token."""
+
+
 class Products(BaseModel):
     """What multiplies a few rows with a matrix of weights, which is most of what decoding does."""
 

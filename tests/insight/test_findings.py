@@ -39,9 +39,7 @@ def test_exits_are_those_of_a_search_that_judges_each(bench, findings):
         assert exit_.speedup == pytest.approx(predict(plain, COSTS, layers).speedup)
         speeds = {}
         for count in range(1, 17):
-            text = (
-                f"self_speculative:draft=static_exit,draft.exit_layer={exit_.layer},num_speculations={count}"
-            )
+            draft = f"draft=static_exit,draft.exit_layer={exit_.layer},num_speculations={count}"
             judged = judge.judge(bench.strategy(f"self_speculative:{draft}"))
             speeds[count] = predict(judged, COSTS, layers).speedup
         assert exit_.draft.speedup == pytest.approx(max(speeds.values()))

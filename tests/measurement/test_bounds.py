@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsbench.measurement.bounds import Cycles, best_draft, depth_speedup, draft_speedup, play, upper_share
+from lsbench.measurement.bounds import (
+    Cycles,
+    best_draft,
+    depth_speedup,
+    draft_speedup,
+    play,
+    steady,
+    upper_share,
+)
 from lsbench.records import StepCost
 
 L = 10
@@ -56,3 +64,12 @@ def test_the_upper_end_of_a_share():
     # Wilson's interval for 8 of 100, as in textbooks: 0.0411 to 0.1500.
     assert upper_share(8, 100) == pytest.approx(0.1500, abs=5e-5)
     assert upper_share(100, 100) == 1
+
+
+def test_no_step_takes_longer_than_a_wider_one():
+    slow = COSTS[0].model_copy(update={"layer_s": 4.0, "attention_s": 1.0, "mlp_s": 3.0})
+    narrow, wide = steady((COSTS[1], slow))
+    assert wide == COSTS[1]
+    assert narrow.layer_s == COSTS[1].layer_s
+    assert (narrow.attention_s, narrow.mlp_s) == pytest.approx((0.65, 1.95))
+    assert steady(COSTS) == COSTS

@@ -22,11 +22,12 @@ from lsbench.execution.certificate import Certifier, Look
 from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, RIDING_WIDTHS, measure_costs
 from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.lines import Kind, key_of, line_of, reason
+from lsbench.execution.outlook import outlooks
 from lsbench.execution.pieces import TextPieces
 from lsbench.execution.recheck import Comparison, compare
 from lsbench.execution.together import generate_together
 from lsbench.execution.turns import Turn, turns
-from lsbench.records import Bandwidth, RecordKey, SampleRecord, StepCost
+from lsbench.records import Bandwidth, Outlook, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
 from lsbench.strategy import Preparation, Scored, Strategy
 from lsbench.strategy.calibration import CALIBRATION_TEXTS
@@ -182,6 +183,16 @@ class Worker:
     def bandwidth(self) -> Bandwidth | None:
         """What memory gives here; None for a model that caches hold."""
         return bandwidth_behind(self._stack)
+
+    def outlooks(self) -> tuple[Outlook, ...]:
+        """What can be foreseen of those beside the baseline; it only serves warnings, and so never fails."""
+        try:
+            return outlooks(self._stack, self.preparation.calibration_prompts, self._contenders[1:])
+        except Disagreement:
+            raise
+        except Exception as error:  # what is wrong with a strategy is told where it counts
+            self._stack.agreement.failed(error)
+            return ()
 
     def remarks(self) -> list[str]:
         """What a reader of the results should know of how steps were run, in words."""

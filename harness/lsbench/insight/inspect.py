@@ -65,7 +65,8 @@ def inspect(spec: InspectSpec, view: View) -> tuple[Inspection, Path]:
     from lsbench.execution.costs import DRAFTING_WIDTHS, measure_costs
     from lsbench.execution.machine import use_threads
     from lsbench.insight.findings import find
-    from lsbench.insight.words import follows
+    from lsbench.insight.words import about_costs, follows
+    from lsbench.measurement.bounds import steady
     from lsbench.store.atomic import write_atomically
     from lsbench.tuning.references import make_references
 
@@ -92,7 +93,8 @@ def inspect(spec: InspectSpec, view: View) -> tuple[Inspection, Path]:
     median = typical[len(typical) // 2].request.prompt_tokens
     costs = measure_costs(stack, median, DRAFTING_WIDTHS)
     view.stage("Looking at what each layer predicts")
-    findings = find(references, costs)
+    settled = steady(costs)
+    findings = find(references, settled)
     now = datetime.now(UTC)
     folder = _new_folder(Path(run.output), spec, now)
     model = ModelRead(
@@ -112,13 +114,13 @@ def inspect(spec: InspectSpec, view: View) -> tuple[Inspection, Path]:
         vocabulary=_vocabulary(references, findings, tokenizer),
         layers=findings.layers,
         similarity=tuple(tuple(row) for row in findings.similarity.tolist()),
-        costs=costs,
+        costs=settled,
         exits=findings.exits,
         first_reached=findings.first_reached,
         kept=findings.kept,
         skips=findings.skips,
         follows=(),
-        notes=(*notes, *remarks, *about_load),
+        notes=(*notes, *remarks, *about_load, *about_costs(costs, settled)),
     )
     made = unfinished.model_copy(update={"follows": tuple(follows(unfinished))})
     write_atomically(folder / JSON, made.model_dump_json(indent=1, by_alias=True) + "\n")

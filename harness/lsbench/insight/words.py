@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lsbench.insight.outcome import Draft, Exit, Inspection, Skips
+from lsbench.records import StepCost
 from lsbench.report.figures import ratio, share, significant
 
 KEEPS_NEARLY_ALL = 0.95
 """Agreement from which an exit is worth naming for a run whose output may change."""
 HARDLY = 1.05
 """An estimated speedup below this is lost among what the estimate leaves out."""
+UNEVEN = 1.05
+"""How many times as long as a wider step one must have taken for that to be told."""
 
 
 def follows(inspection: Inspection) -> Iterator[str]:
@@ -25,6 +28,24 @@ def follows(inspection: Inspection) -> Iterator[str]:
         yield _dynamic_skip(inspection)
         yield _skip_drafts(inspection)
     yield _in_all(inspection)
+
+
+def about_costs(measured: Sequence[StepCost], settled: Sequence[StepCost]) -> list[str]:
+    """Whether steps were measured so unevenly that speeds are rough.
+
+    Args:
+        measured: as they were.
+        settled: as ``measurement.bounds.steady`` makes them.
+    """
+    first, second = (sorted(costs, key=lambda cost: cost.width) for costs in (measured, settled))
+    worst = max((a.layer_s / b.layer_s for a, b in zip(first, second, strict=True) if b.layer_s), default=1.0)
+    if worst < UNEVEN:
+        return []
+    return [
+        f"The machine was disturbed while costs were measured: a step was seen to take {worst:.2f} times as "
+        "long as one of more tokens, and is counted as long as that one. Speeds are rough; look again when "
+        "the machine is quiet."
+    ]
 
 
 def own_token(inspection: Inspection, layer: int) -> str:

@@ -71,6 +71,32 @@ class BestDraft:
     speedup: float
 
 
+def steady(costs: Sequence[StepCost]) -> tuple[StepCost, ...]:
+    """Costs in which no step takes longer than a wider one.
+
+    A step of more tokens reads the same weights and computes more. Where a narrower one was measured to take
+    longer, other work fell upon it; a draft would seem to pay by that alone.
+    """
+    wider: StepCost | None = None
+    settled: list[StepCost] = []
+    for cost in sorted(costs, key=lambda each: -each.width):
+        if wider is not None:
+            layer = min(cost.layer_s, wider.layer_s)
+            share = layer / cost.layer_s if cost.layer_s else 1.0
+            cost = cost.model_copy(
+                update={
+                    "layer_s": layer,
+                    "attention_s": None if cost.attention_s is None else cost.attention_s * share,
+                    "mlp_s": None if cost.mlp_s is None else cost.mlp_s * share,
+                    "head_s": min(cost.head_s, wider.head_s),
+                    "fixed_s": min(cost.fixed_s, wider.fixed_s),
+                }
+            )
+        settled.append(cost)
+        wider = cost
+    return tuple(sorted(settled, key=lambda each: each.width))
+
+
 def speedup_of(work: Work, costs: Sequence[StepCost], num_layers: int) -> float:
     """Seconds a token of decoding one by one at full depth, by those of ``work``.
 

@@ -64,7 +64,8 @@ def _indented(text: str, style: str = "") -> Padding:
 
 
 def _heatmap(inspection: Inspection, text: Text, width: int, say: Say) -> Iterator[RenderableType]:
-    signs = _ASCII_SIGNS if say is ascii_only else _SIGNS
+    plain = say is ascii_only
+    signs = _ASCII_SIGNS if plain else _SIGNS
     shown = _columns(inspection.num_layers, width - _TOKEN_WIDTH - 1)
     each = max(1, min(2, (width - _TOKEN_WIDTH - 1) // len(shown)))
     some = f", one in {shown[1] - shown[0]}" if len(shown) < inspection.num_layers else ""
@@ -72,8 +73,8 @@ def _heatmap(inspection: Inspection, text: Text, width: int, say: Say) -> Iterat
     yield RichText(say(title), "bold")
     yield _scale(shown, each)
     for step in text.steps[:_MOST_STEPS]:
-        name = token_text(inspection.token(step.token), _TOKEN_WIDTH)
-        row = RichText(set_cell_size(say(name), _TOKEN_WIDTH) + " ")
+        name = token_text(inspection.token(step.token), _TOKEN_WIDTH, plain)
+        row = RichText(set_cell_size(name, _TOKEN_WIDTH) + " ")
         for layer in shown:
             row.append(signs[state_of(step, layer)] * each, _colour(step, layer))
         yield row

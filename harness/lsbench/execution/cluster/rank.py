@@ -18,7 +18,7 @@ from lsbench.errors import BadInput, CannotRun
 from lsbench.execution import collector
 from lsbench.execution.cluster.assignment import Order
 from lsbench.execution.lines import reason
-from lsbench.records import Bandwidth, SampleRecord, StepCost
+from lsbench.records import Bandwidth, Outlook, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, StrategyChoice
 
 if TYPE_CHECKING:
@@ -220,6 +220,11 @@ class Rank:
         """As ``Worker.bandwidth``; every rank of a group reads at once, as it does in a step."""
         with _told("measuring memory"):
             return self._worker.bandwidth()
+
+    def outlooks(self) -> tuple[Outlook, ...]:
+        """As ``Worker.outlooks``; every rank of a group is asked, since a step takes them all."""
+        with _told("foreseeing what strategies come to"):
+            return self._worker.outlooks()
 
     def remarks(self) -> list[str]:
         """As ``Worker.remarks``."""
