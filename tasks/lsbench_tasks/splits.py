@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datasets import Dataset
 
+
+class UnusableCopy(RuntimeError):
+    """A local copy of a data set is not there, or not as a task reads it."""
+
+
 _READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
 
@@ -27,19 +32,19 @@ def load_splits(
         wanted: splits to give. ``test`` must be there; another that is not is given without documents.
 
     Raises:
-        RuntimeError: the copy is not there or lacks the split ``test`` or a column.
+        UnusableCopy: the copy is not there or lacks the split ``test`` or a column.
         ConnectionError: the hub cannot be reached, and the data set is not in its cache.
     """
     from datasets import Dataset
 
     found, where = _load(hub, config, variable)
     if "test" not in found:
-        raise RuntimeError(f"{where} has no split 'test'; it has {', '.join(map(str, found)) or 'none'}")
+        raise UnusableCopy(f"{where} has no split 'test'; it has {', '.join(map(str, found)) or 'none'}")
     splits = {name: found[name] for name in wanted if name in found}
     for name, split in splits.items():
         missing = [column for column in columns if column not in split.column_names]
         if missing:
-            raise RuntimeError(
+            raise UnusableCopy(
                 f"{where}: split {name!r} has no column {missing[0]!r}; "
                 f"it has {', '.join(split.column_names)}"
             )
@@ -66,9 +71,9 @@ def _load(hub: str, config: str | None, variable: str) -> tuple[dict[str, Datase
     if path.is_dir():
         found = datasets.load_dataset(str(path))
     elif not path.exists():
-        raise RuntimeError(f"{where}: there is no such folder or file")
+        raise UnusableCopy(f"{where}: there is no such folder or file")
     elif path.suffix not in _READERS:
-        raise RuntimeError(f"{where}: give a folder, or a file that ends in {', '.join(_READERS)}")
+        raise UnusableCopy(f"{where}: give a folder, or a file that ends in {', '.join(_READERS)}")
     else:
         found = datasets.load_dataset(_READERS[path.suffix], data_files={"test": str(path)})
     return _named(found), where

@@ -41,6 +41,7 @@ def test_a_mistake(task, more, words, own, cli, run_of, results):
     assert not results.exists()
 
 
+@pytest.mark.slow
 def test_bad_lines_stop_a_run_and_a_search_before_they_begin(own, cli, run_of, results):
     own.write_text(GOOD + "{\n" + '{"prompt": 3, "reference": "x"}\n')
     run = run_of("jsonl", "-s", "dynamic_skip", "--data", own)

@@ -27,6 +27,10 @@ def inspect(
         typer.Option("--limit", "-L", help="Documents of each task [5].", rich_help_panel=options.TASKS),
     ] = None,
     include_path: options.IncludePath = None,
+    data: options.Data = None,
+    data_prompt: options.DataPrompt = None,
+    data_reference: options.DataReference = None,
+    data_fewshot: options.DataFewshot = None,
     num_fewshot: options.NumFewshot = None,
     apply_chat_template: options.ApplyChatTemplate = None,
     max_new_tokens: Annotated[
@@ -61,9 +65,12 @@ def inspect(
     lsbench inspect --tasks humaneval --limit 5
     """
     spec = _spec(options.given(context.params))
+    from lsbench.evaluation.own_data import check_data
     from lsbench.insight.inspect import check
 
     check(spec)
+    if spec.run.tasks:
+        check_data(spec.run)
     from lsbench.cli.interruptible_view import InterruptibleView
     from lsbench.insight.inspect import inspect as look_inside
     from lsbench.report.inspect_page import write_page
@@ -91,6 +98,7 @@ def inspect(
 def _spec(given: dict[str, Any]) -> InspectSpec:
     """Raises ``BadInput`` for neither prompt nor task, for both, and for what a run would refuse."""
     from lsbench.cli.flags import build_spec
+    from lsbench.evaluation.own_data import OF_DATA
     from lsbench.insight.spec import DEFAULT_LIMIT, DEFAULT_NEW_TOKENS, InspectSpec
 
     prompts = (*given.pop("text", ()), *given.pop("prompt", ()))
@@ -105,7 +113,8 @@ def _spec(given: dict[str, Any]) -> InspectSpec:
             "(`lsbench ls tasks` lists them)"
         )
     if prompts:
-        given_only_for_tasks = next((n for n in ("limit", "num_fewshot", "include_path") if n in given), None)
+        of_tasks = ("limit", "num_fewshot", "include_path", *OF_DATA)
+        given_only_for_tasks = next((name for name in of_tasks if name in given), None)
         if given_only_for_tasks is not None:
             flag = "--" + given_only_for_tasks.replace("_", "-")
             raise BadInput(f"{flag} is for --tasks, and has no effect on a prompt; leave it out")

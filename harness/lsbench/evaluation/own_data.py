@@ -97,10 +97,8 @@ def remarks(spec: RunSpec, task: Task) -> Iterator[str]:
             "(unaccented Latin letters, digits), so that their ROUGE is 0 whatever is written; see BLEU."
         )
     if spec.num_fewshot and spec.data_fewshot is None:
-        yield (
-            f"Task {TASK!r}: the first {spec.num_fewshot} lines of {spec.data} are the examples, and are not "
-            "evaluated."
-        )
+        which = "line 1" if spec.num_fewshot == 1 else f"the first {spec.num_fewshot} lines"
+        yield f"Task {TASK!r}: {which} of {spec.data} served as examples before every prompt, not evaluated."
 
 
 def file_hashes(spec: RunSpec) -> dict[str, str]:

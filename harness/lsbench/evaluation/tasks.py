@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lsbench.errors import BadInput, LsbenchError, Unavailable, unknown
 from lsbench_tasks import DATA, NAMES, OFFLINE, PATH
 from lsbench_tasks.jsonl.lines import BadLines
+from lsbench_tasks.splits import UnusableCopy
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -217,7 +218,7 @@ def _load(name: str, manager: TaskManager) -> dict[str, Task]:
         return manager.load([name])["tasks"]
     except LsbenchError:
         raise
-    except BadLines as error:
+    except (BadLines, UnusableCopy) as error:
         raise BadInput(f"Task {name!r}: {error}.") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__

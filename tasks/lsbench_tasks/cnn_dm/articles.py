@@ -21,7 +21,7 @@ def load(**_: object) -> dict[str, Dataset]:
     """Splits ``test`` and ``train``, for lm-eval's ``custom_dataset``, which passes the task's metadata.
 
     Raises:
-        RuntimeError: the local copy cannot be used as it is.
+        UnusableCopy: the local copy cannot be used as it is.
         ConnectionError: there is none, and the hub cannot be reached.
     """
     return as_documents(load_splits(*HUB, VARIABLE, COLUMNS, ("test", "train")), *COLUMNS)

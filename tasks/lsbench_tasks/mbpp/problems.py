@@ -23,7 +23,7 @@ def load(**_: object) -> dict[str, Dataset]:
     """Splits ``test`` and ``prompt``, for lm-eval's ``custom_dataset``, which passes the metadata.
 
     Raises:
-        RuntimeError: the local copy cannot be used as it is.
+        UnusableCopy: the local copy cannot be used as it is.
         ConnectionError: there is none, and the hub cannot be reached.
     """
     return load_splits(*HUB, VARIABLE, COLUMNS, ("test", "prompt"))
