@@ -8,7 +8,7 @@ from lsbench.metrics import AcceptanceAt, Speculation, TimeShares
 from lsbench.report.facts import RunFacts
 from lsbench.report.html import html_report
 
-VOID = {"meta", "br", "link", "img", "hr", "input"}
+VOID = {"meta", "br", "wbr", "link", "img", "hr", "input"}
 LOADING = {"src", "srcset", "href", "action", "data", "poster", "background", "xlink:href"}
 
 
@@ -199,9 +199,9 @@ def test_the_charts_show_what_the_metrics_say(metrics_of, slower, scores_only, r
     assert "humaneval_bpb bits_per_byte ↓: the strategy's score less the baseline's" in words(page)
     assert data["agreement"][0]["x"] == [0.71]
 
-    assert len(data["depth-1"][0]["y"]) == 31
-    assert data["depth-1"][0]["y"][23] == 340 / 1675
-    assert data["depth-1"][0]["hovertext"][23] == "23 layers: 340 tokens, 20%"
+    depths = data["depth-1"][0]
+    assert depths["x"] == [20, 21, 22, 23, 24, 25, 26, 27, 30]
+    assert (depths["y"][3], depths["hovertext"][3]) == (340 / 1675, "23 layers: 340 tokens, 20%")
     assert "half of the 1,675 tokens ran 24 layers or fewer, 1% ran all 30." in words(page)
 
     assert [trace["y"] for trace in data["acceptance-by-position"]] == [[0.5, 0.2]]

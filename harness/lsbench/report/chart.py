@@ -16,6 +16,15 @@ _COLOURS = 6
 
 
 @dataclass(frozen=True)
+class Key:
+    """What a colour stands for; ``opacity`` as its marks have it."""
+
+    colour: str
+    words: str
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
 class Chart:
     """One figure of a page.
 
@@ -23,16 +32,18 @@ class Chart:
         subject: whom or what it is about; empty where its section says so.
         caption: what it shows, in a sentence.
         drawing: the figure, as the page has it.
+        keys: its colours, where the rows or the caption do not say what they are.
     """
 
     subject: str
     caption: str
     drawing: Markup
+    keys: tuple[Key, ...] = ()
 
 
-def chart(name: str, figure: Figure, caption: str, subject: str = "") -> Chart:
+def chart(name: str, figure: Figure, caption: str, subject: str = "", keys: tuple[Key, ...] = ()) -> Chart:
     """A figure as a chart; ``name`` is its element's, unique in the page."""
-    return Chart(subject, caption, figure_html(figure, name, caption))
+    return Chart(subject, caption, figure_html(figure, name, caption), keys)
 
 
 def colour_of(place: int) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from lsbench.metrics import Metrics, TimeShares
 from lsbench.report import figures
-from lsbench.report.chart import BASELINE_COLOUR, Chart, chart
-from lsbench.report.forest import names_axis
+from lsbench.report.chart import BASELINE_COLOUR, Chart, Key, chart
+from lsbench.report.forest import name_rows
 from lsbench.report.plain import one_line
 
 
@@ -39,7 +39,8 @@ def cost_chart(metrics: Metrics) -> Chart | None:
     known = _known(metrics)
     if not known:
         return None
-    figure = Figure(layout={"bargap": 0.35, "barmode": "relative", "height": 160 + 46 * len(known)})
+    figure = Figure(layout={"bargap": 0.35, "barmode": "relative", "showlegend": False})
+    keys = []
     for part in _PARTS:
         told = [
             (place, share, share * token_ms)
@@ -47,6 +48,7 @@ def cost_chart(metrics: Metrics) -> Chart | None:
             if (share := getattr(shares, part.field))
         ]
         if told:
+            keys.append(Key(part.colour, part.name, part.opacity))
             words = [
                 f"{part.name}: {figures.milliseconds(ms / 1000)} a token, {figures.share(share)}"
                 for _, share, ms in told
@@ -62,9 +64,8 @@ def cost_chart(metrics: Metrics) -> Chart | None:
                     hovertext=words,
                 )
             )
-    figure.update_layout(showlegend=True, legend={"traceorder": "normal"})
     figure.update_xaxes(title_text="ms a token")
-    figure.update_yaxes(**names_axis([label for label, _, _ in known]))
+    name_rows(figure, [label for label, _, _ in known])
     unknown = [
         f"{label}: {reason}"
         for label, reason in [
@@ -77,7 +78,7 @@ def cost_chart(metrics: Metrics) -> Chart | None:
         "Decoding time of a token by what it was spent on: how often each part ran × what it costs, as "
         "measured before the run."
     )
-    return chart("costs", figure, one_line(" ".join([caption, *unknown])))
+    return chart("costs", figure, one_line(" ".join([caption, *unknown])), keys=tuple(keys))
 
 
 def _known(metrics: Metrics) -> list[tuple[str, float, TimeShares]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lsbench.metrics import AcceptanceAt, Metrics, StrategyMetrics
 from lsbench.report import figures
-from lsbench.report.chart import Chart, chart, colour_of
+from lsbench.report.chart import Chart, Key, chart, colour_of
 from lsbench.report.plain import one_line
 from lsbench.report.plotly_page import chart_text
 
@@ -26,12 +26,13 @@ def acceptance_chart(metrics: Metrics) -> Chart | None:
     """What share of drafted tokens was accepted at each place of a draft; None where nothing was drafted."""
     from plotly.graph_objects import Figure, Scatter
 
-    figure = Figure()
+    figure, keys = Figure(), []
     for place, strategy in enumerate(metrics.strategies):
         positions = [at for at in _positions(strategy) if at.drafted]
         if not positions:
             continue
         label = chart_text(strategy.label)
+        keys.append(Key(colour_of(place), one_line(strategy.label)))
         figure.add_trace(
             Scatter(
                 x=[at.position for at in positions],
@@ -39,7 +40,7 @@ def acceptance_chart(metrics: Metrics) -> Chart | None:
                 mode="lines+markers",
                 line={"color": colour_of(place), "width": 2},
                 marker={"size": 8},
-                name=chart_text(strategy.label, 40),
+                name=label,
                 hoverinfo="text",
                 hovertext=[
                     f"{label}<br>token {at.position} of the draft: "
@@ -50,7 +51,7 @@ def acceptance_chart(metrics: Metrics) -> Chart | None:
         )
     if not figure.data:
         return None
-    figure.update_layout(height=_HEIGHT + 60, showlegend=True)
+    figure.update_layout(height=_HEIGHT + 20, showlegend=False)
     figure.update_xaxes(title_text="place in the draft", dtick=1)
     figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%", title_text="accepted")
     return chart(
@@ -58,6 +59,7 @@ def acceptance_chart(metrics: Metrics) -> Chart | None:
         figure,
         "The share of drafted tokens that were accepted, by their place in the draft. A token counts as "
         "accepted only where all before it in its draft were.",
+        keys=tuple(keys),
     )
 
 
@@ -71,14 +73,14 @@ def _histogram(strategy: StrategyMetrics, place: int, full: int) -> Chart:
     depth = strategy.depth
     assert depth is not None
     counts, total = depth.histogram, sum(depth.histogram)
+    drawn = [(layers, count) for layers, count in enumerate(counts) if count]
     bars = Bar(
-        x=list(range(len(counts))),
-        y=[count / total for count in counts],
+        x=[layers for layers, _ in drawn],
+        y=[count / total for _, count in drawn],
         marker={"color": colour_of(place)},
         hoverinfo="text",
         hovertext=[
-            f"{layers} layers: {count:,} tokens, {figures.share(count / total)}"
-            for layers, count in enumerate(counts)
+            f"{layers} layers: {count:,} tokens, {figures.share(count / total)}" for layers, count in drawn
         ],
     )
     figure = Figure(bars, {"height": _HEIGHT, "bargap": 0.15})

@@ -12,9 +12,12 @@ from lsbench.report.plotly_page import chart_text
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_LABEL_WIDTH = 18
+_LABEL_WIDTH = 20
 """Characters to a line of a name beside a chart, so that the chart has room on a phone."""
-_ROW_HEIGHT = 46
+_LINE_HEIGHT = 16
+_LEAST_HEIGHT = 42
+_AROUND = 60
+"""Pixels that an axis and the room above a plot take."""
 _BESIDE = 0.2
 """How far apart two estimates of one row are, of the distance between rows."""
 
@@ -62,7 +65,6 @@ def forest(
     figure = Figure()
     names = list(dict.fromkeys(estimate.name for estimate in estimates))
     for estimate in estimates:
-        low, high = estimate.interval or (estimate.value, estimate.value)
         marker = {"color": estimate.colour, "size": 10, "symbol": "circle"}
         if estimate.second:
             marker |= {"symbol": "circle-open", "size": 8}
@@ -70,14 +72,7 @@ def forest(
             Scatter(
                 x=[estimate.value],
                 y=[names.index(estimate.name) + (_BESIDE if estimate.second else 0)],
-                error_x={
-                    "array": [high - estimate.value],
-                    "arrayminus": [estimate.value - low],
-                    "color": estimate.colour,
-                    "symmetric": False,
-                    "thickness": 1 if estimate.second else 2,
-                    "width": 4,
-                },
+                error_x=_whiskers(estimate),
                 marker=marker,
                 mode="markers",
                 hovertext=[chart_text(estimate.words)],
@@ -86,20 +81,47 @@ def forest(
         )
     if reference is not None:
         figure.add_vline(reference, line={"color": "var(--quiet)", "dash": "dash", "width": 1})
-    figure.update_layout(height=70 + _ROW_HEIGHT * len(names), showlegend=False)
+    figure.update_layout(showlegend=False)
     figure.update_xaxes(title_text=axis, tickformat=tick_format, range=_range(estimates, reference, bounds))
-    figure.update_yaxes(**names_axis(names))
+    name_rows(figure, names)
     return figure
 
 
-def names_axis(names: Sequence[str]) -> dict[str, Any]:
-    """A vertical axis with a name, taken literally, at each whole number from 0 on, the first on top."""
+def name_rows(figure: Figure, names: Sequence[str]) -> None:
+    """Give a figure a row for each name, at 0, 1, ... from top to bottom, each as high as its name needs.
+
+    Args:
+        figure: whose marks lie at these heights.
+        names: taken literally.
+    """
+    shown = [chart_text(name, _LABEL_WIDTH) for name in names]
+    most_lines = max(name.count("<br>") + 1 for name in shown)
+    height = max(_LEAST_HEIGHT, _LINE_HEIGHT * most_lines + 10)
+    figure.update_layout(height=_AROUND + height * len(names))
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=shown,
+        tickfont={"size": 12},
+        # Room between a name and the plot.
+        ticks="outside",
+        tickcolor="rgba(0,0,0,0)",
+        range=[len(names) - 0.5, -0.5],
+        showgrid=False,
+        zeroline=False,
+    )
+
+
+def _whiskers(estimate: Estimate) -> dict[str, Any]:
+    if estimate.interval is None:
+        return {"visible": False}
+    low, high = estimate.interval
     return {
-        "tickvals": list(range(len(names))),
-        "ticktext": [chart_text(name, _LABEL_WIDTH) for name in names],
-        "range": [len(names) - 0.5, -0.5],
-        "showgrid": False,
-        "zeroline": False,
+        "array": [high - estimate.value],
+        "arrayminus": [estimate.value - low],
+        "color": estimate.colour,
+        "symmetric": False,
+        "thickness": 1 if estimate.second else 2,
+        "width": 4,
     }
 
 

@@ -28,7 +28,7 @@ _AXIS: dict[str, Any] = {
     "gridcolor": "var(--line)",
     "linecolor": "var(--quiet)",
     "zerolinecolor": "var(--line)",
-    "title": {"standoff": 8},
+    "title": {"font": {"size": 13}, "standoff": 8},
 }
 _LOOK: dict[str, Any] = {
     "colorway": [f"var(--series-{number})" for number in range(1, 7)],

@@ -11,12 +11,14 @@
   const answers = samples.flatMap((sample) => sample.answers);
   let pointed = null;
 
+  const depths = answers.flatMap((answer) => answer.layers ?? []);
+  const least = depths.reduce((one, other) => Math.min(one, other), layers - 1);
   const ways = {
     layers: {
       name: "layers run",
       known: (answer) => answer.layers,
-      share: (answer, place) => answer.layers[place] / layers,
-      ends: ["0 layers", `all ${layers}`],
+      share: (answer, place) => (layers - answer.layers[place]) / (layers - least),
+      ends: [`all ${layers} layers`, `${least}`],
     },
     drafted: {
       name: "drafted or verified",
@@ -82,7 +84,9 @@
     );
     for (const answer of sample.answers) {
       const box = element("div");
-      box.append(element("h3", "", answer.label), element("p", "quiet", answer.facts));
+      const label = element("h3");
+      answer.label.split(/(?<=[,:])/).forEach((part) => label.append(part, element("wbr")));
+      box.append(label, element("p", "quiet", answer.facts));
       box.append("error" in answer ? element("p", "bad", answer.error) : written(answer));
       shown.lastChild.append(box);
     }
@@ -92,7 +96,10 @@
   function written(answer) {
     const text = element("pre", "tokens");
     if (!answer.texts) {
-      text.append(answer.text.slice(0, answer.shared), element("mark", "", answer.text.slice(answer.shared)));
+      text.append(answer.text.slice(0, answer.shared));
+      if (answer.shared < answer.text.length) {
+        text.append(element("mark", "parting", answer.text.slice(answer.shared)));
+      }
       return text;
     }
     answer.texts.forEach((piece, place) => {
@@ -104,7 +111,7 @@
         token.append(line);
       });
       if (!piece) token.classList.add("silent");
-      if (place >= (answer.shared ?? Infinity)) token.classList.add("parted");
+      if (place === answer.shared) token.classList.add("parting");
       if (ways[way]?.known(answer)) {
         if (ways[way].kind) token.classList.add(ways[way].kind(answer, place));
         else {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 from lsbench.metrics import Metrics
@@ -14,6 +15,7 @@ from lsbench.report.verdict import speed_tone, verdict_sentences
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 def render(template: str, metrics: Metrics, facts: RunFacts | None, **more: Any) -> str:
@@ -55,5 +57,13 @@ def environment() -> Environment:
     )
     environment.filters["md"] = markdown
     environment.filters["one_line"] = one_line
+    environment.filters["breakable"] = _breakable
     environment.filters["printable"] = printable
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """Text that a narrow page may break between the options of a label, rather than within a name."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[,:])(?=\w)", "<wbr>", str(escape(text))))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from lsbench.metrics import Metrics
 from lsbench.records import SampleRecord
 from lsbench.report.chart import BASELINE_COLOUR, Chart, chart, colour_of
-from lsbench.report.forest import names_axis
+from lsbench.report.forest import name_rows
 
 _MOST_POINTS = 400
 """Requests of one strategy that are drawn one by one; of more, the box and what lies outside it."""
@@ -70,7 +70,7 @@ def _boxes(
             )
     if not figure.data:
         return None
-    figure.update_layout(height=70 + 50 * len(labels), showlegend=False)
+    figure.update_layout(showlegend=False)
     figure.update_xaxes(title_text=axis, rangemode="tozero")
-    figure.update_yaxes(**names_axis(labels))
+    name_rows(figure, labels)
     return chart(name, figure, caption)
