@@ -52,6 +52,7 @@ class TransformersGeneration(Strategy):
         ids = torch.tensor([request.prompt_tokens], dtype=torch.int64, device=device)
         randomness = BorrowedRandomness(request.seed, device) if sampled and self.own_draws else None
         mask = torch.ones_like(ids)
+        self.get_ready(model, call["generation_config"], ids, mask)
         for tokens in StreamRelay().run(
             lambda relay: model.generate(ids, attention_mask=mask, streamer=relay, **call), randomness
         ):
@@ -60,6 +61,16 @@ class TransformersGeneration(Strategy):
     def score(self, session: Session, window: ScoreWindow, sampler: Sampler | None = None) -> Scored:
         """The full model's, by transformers' forward pass."""
         return score_with_model(session, window, sampler)
+
+    def get_ready(self, model: Any, config: Any, ids: Tensor, mask: Tensor) -> None:
+        """Do what is done once for many calls of ``generate`` alike, before one of them, with clocks stopped.
+
+        Args:
+            model: that is called.
+            config: of the call.
+            ids: [B, P] prompts.
+            mask: [B, P] 1 where they are a prompt's.
+        """
 
     def call_options(self) -> dict[str, Any]:
         """Fields of transformers' ``GenerationConfig`` that make ``generate`` this method."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lsbench.engine.clock import set_aside
     from lsbench.engine.influence import block_influence, layer_cosines
     from lsbench.engine.partial_head import PartialHead
     from lsbench.engine.plan import ATTENTION, MLP, DepthPlan, KVFill, sublayer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lsbench.engine.step_request import Observer
 
 _HOMES = {
+    "set_aside": "clock",
     "block_influence": "influence",
     "layer_cosines": "influence",
     "PartialHead": "partial_head",
@@ -58,6 +60,7 @@ __all__ = [
     "layer_cosines",
     "likeliest",
     "probabilities",
+    "set_aside",
     "sublayer",
 ]
 
