@@ -14,8 +14,9 @@ output_type: generate_until
 doc_to_text: "Question: what is {{thing}}? Answer:"
 doc_to_target: thing
 generation_kwargs: {until: ["zz"], max_gen_toks: 10, do_sample: false}
+process_results: !function many.letters
 metric_list:
-  - {metric: exact_match, aggregation: mean, higher_is_better: true}
+  - {metric: letters, aggregation: mean, higher_is_better: true}
 metadata: {version: 1}
 """
 DATA = """
@@ -23,6 +24,9 @@ from datasets import Dataset
 
 def documents(**_):
     return {"test": Dataset.from_list([{"thing": f"thing {n}"} for n in range(13)])}
+
+def letters(_, outputs):
+    return {"letters": sum(map(str.isalpha, outputs[0])) / max(1, len(outputs[0]))}
 """
 FAILING = '''
 import os, signal, time

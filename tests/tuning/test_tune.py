@@ -1,5 +1,6 @@
 """Whole searches: what is tried, what is kept, and what survives whatever happens."""
 
+import html
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import yaml
 
 from lsbench.errors import BadInput, Interrupted
 from lsbench.execution.cluster.session import RaySession
+from lsbench.report.tune_report import write_tune_reports
 from lsbench.spec import RunSpec, parse_strategy
 from lsbench.store.samples import SamplesFile
 from lsbench.tuning.folder import FINAL_SAMPLES, TuneFolder
@@ -103,6 +105,85 @@ def test_a_search_predicts_times_the_best_and_judges_on_what_it_never_saw(make_s
     best = RunSpec.model_validate(yaml.safe_load((folder / "best.yaml").read_text()))
     assert best.strategies[0].label == result.best.label
     assert (best.limit, best.replicas) == (None, 1)
+
+
+def test_a_threshold_with_a_guarantee_is_what_best_yaml_holds_and_what_the_report_says(make_spec):
+    spec = make_spec("dynamic_exit", limit=1, trials=3, timed=1, risk=0.6, delta=0.1)
+    outcome = tune(spec, Watched())
+    result, manifest = outcome.result, read_manifest(outcome.folder)
+    assert result.calibration is not None
+    assert result.best is not None
+    threshold = result.best.options["threshold"]
+    held = f"threshold={threshold:g} holds a mean loss of at most 0.6 with confidence 0.9"
+    assert result.calibration.startswith(f"{held}, calibrated on 6 prompts.")
+    assert result.best.origin == "prediction"
+    # Twelve documents that the search did not see: half calibrate, half judge.
+    samples = SamplesFile(outcome.folder / FINAL_SAMPLES).read().records
+    assert manifest.split is not None
+    assert len({key.doc_id for key in samples}) == 6
+    assert {key.doc_id for key in samples} < set(manifest.split.final["tiny_many"])
+    text = (outcome.folder / "best.yaml").read_text()
+    assert f"# {result.calibration}\n" in text
+    best = RunSpec.model_validate(yaml.safe_load(text))
+    assert best.strategies[0].options["threshold"] == threshold
+    write_tune_reports(outcome.folder)
+    for name in ("report.html", "report.md"):
+        report = html.unescape((outcome.folder / name).read_text()).replace("\\", "")
+        assert result.calibration in report
+
+
+def test_quality_is_a_task_s_own_metric_and_trials_run_side_by_side_where_that_is_asked(make_spec):
+    spec = make_spec(
+        "static_exit", limit=1, final_limit=6, trials=3, search="grid", grid_points=3, concurrency=2,
+        quality="letters", min_quality=0.5, space={"exit_layer": [1, 3]},
+    )  # fmt: skip
+    outcome = tune(spec, view := Watched())
+    notes = read_manifest(outcome.folder).notes
+    assert any(note.startswith("2 trials run at a time and in each other's way") for note in notes)
+    assert any("what a setting would score in letters is not predicted" in note for note in notes)
+    assert {trial.kind for trial in view.trials} == {"timed"}
+    finals = [trial for trial in view.trials if trial.documents == "final"]
+    assert {trial.quality_name for trial in finals} == {"letters"}
+    result = outcome.result
+    assert result.scores is not None
+    assert result.best is not None
+    texts: dict[str, list[float]] = {}
+    for record in SamplesFile(outcome.folder / FINAL_SAMPLES).read().records.values():
+        if record.kind == "generate":
+            share = sum(map(str.isalpha, record.text)) / max(1, len(record.text))
+            texts.setdefault(record.label, []).append(share)
+    ours, theirs = texts[result.best.label], texts["autoregressive"]
+    assert len(ours) == len(theirs) == 6
+    assert result.best.quality == pytest.approx(sum(ours) / sum(theirs))
+    assert result.best.quality_bound is not None
+    assert result.best.quality_bound < result.best.quality
+    scores = result.scores.strategies[result.best.label]["tiny_many"]
+    assert (scores.n, scores.failed) == (6, 0)
+    assert scores.metrics["letters"].value == pytest.approx(sum(ours) / 6)
+    assert result.scores.baseline["tiny_many"]["letters"].value == pytest.approx(sum(theirs) / 6)
+    write_tune_reports(outcome.folder)
+    report = (outcome.folder / "report.md").read_text()
+    assert "| tiny_many letters |" in report
+    with pytest.raises(BadInput, match=r"--quality of task 'tiny_many':.*'leters'.*'letters'"):
+        tune(spec.model_copy(update={"quality": "leters"}), Watched())
+
+
+@pytest.mark.deepspeed
+def test_a_trial_may_be_ranks_that_share_a_model(make_spec):
+    spec = make_spec(
+        "static_exit", limit=1, final_limit=5, trials=2, search="grid", space={"exit_layer": [2]}
+    )
+    run = spec.run.model_copy(update={"tensor_parallel": 2, "dtype": "float32"})
+    outcome = tune(spec.model_copy(update={"run": run}), view := Watched())
+    assert {(trial.kind, trial.status) for trial in view.trials} == {("timed", "ok")}
+    assert any("by one process" in note for note in read_manifest(outcome.folder).notes)
+    result = outcome.result
+    assert result.best is not None
+    assert result.best.options["exit_layer"] == 2
+    assert result.best.prompts == 5
+    assert result.best.mean_layers == 2
+    best = RunSpec.model_validate(yaml.safe_load((outcome.folder / "best.yaml").read_text()))
+    assert (best.tensor_parallel, best.replicas) == (2, 1)
 
 
 def test_whatever_a_trial_dies_of_the_search_goes_on(make_spec):

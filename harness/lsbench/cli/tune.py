@@ -45,7 +45,16 @@ def tune(
         float | None,
         typer.Option(
             metavar="0.98",
-            help="Floor that the lower bound of token agreement with the full model must hold.",
+            help="Floor that the lower bound of --quality must hold.",
+            rich_help_panel=_GOAL,
+        ),
+    ] = None,
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            metavar="agreement|METRIC",
+            help="Of what: the full model's tokens that it would choose too, or a task's score beside the "
+            "baseline's \\[agreement].",
             rich_help_panel=_GOAL,
         ),
     ] = None,

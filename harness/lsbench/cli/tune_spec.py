@@ -27,6 +27,7 @@ _OWN = (
     "trials",
     "timed",
     "min_quality",
+    "quality",
     "search",
     "grid_points",
     "skip_sets",

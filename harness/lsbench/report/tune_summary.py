@@ -45,6 +45,7 @@ def tune_summary(tune: StoredTune) -> dict[str, Any]:
         "agreement": _plain(None if result is None else result.agreement),
         "importance": _plain(None if result is None else result.importance),
         "calibration": None if result is None else result.calibration,
+        "scores": _plain(None if result is None else result.scores),
     }
 
 

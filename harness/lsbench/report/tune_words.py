@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from lsbench.report import figures
 from lsbench.report.plain import one_line
-from lsbench.report.quality import Tone
+from lsbench.report.quality import Tone, difference_text, judge, metric_name
 from lsbench.report.tune_folder import StoredTune, best_first, option_text, speed_front, speed_of
+from lsbench.tuning.result import FinalScores
 from lsbench.tuning.trials import Trial
 
 LOOSE = 0.5
@@ -59,10 +61,37 @@ def beside_default(tune: StoredTune) -> list[Beside]:
         "layers per token": lambda trial: _layers(trial, layers),
         "prompts": lambda trial: figures.NONE if trial.prompts is None else str(trial.prompts),
     }
+    figures_of.update(_of_tasks(tune, best))
     rows = [
         Beside(name, of(best), None if default is None else of(default)) for name, of in figures_of.items()
     ]
     return [row for row in rows if row.best != figures.NONE or row.default not in (figures.NONE, None)]
+
+
+def _of_tasks(tune: StoredTune, best: Trial) -> dict[str, Callable[[Trial], str]]:
+    """What the tasks themselves say of the texts that were timed, by task and metric."""
+    scores = tune.result.scores if tune.result is not None else None
+    own = scores.strategies.get(best.label, {}) if scores is not None else {}
+    return {
+        f"{one_line(task)} {metric_name(one_line(metric))}": partial(_score_text, scores, task, metric)
+        for task, found in own.items()
+        for metric in found.metrics
+        if scores is not None and metric in scores.baseline.get(task, {})
+    }
+
+
+def _score_text(scores: FinalScores | None, task: str, metric: str, trial: Trial) -> str:
+    """Beside the baseline's, with the difference."""
+    found = scores.strategies.get(trial.label, {}).get(task) if scores is not None else None
+    if scores is None or found is None or metric not in found.metrics:
+        return figures.NONE
+    own, baseline = found.metrics[metric].value, scores.baseline[task][metric].value
+    decimals = figures.decimals_for(own, baseline)
+    text = f"{own:.{decimals}f}, the baseline {baseline:.{decimals}f}"
+    difference = found.difference.get(metric)
+    if difference is not None:
+        text += f"; {difference_text(difference, decimals)}"
+    return f"{text}: {judge(metric, found).word}"
 
 
 def found_heading(tune: StoredTune) -> str:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from lsbench.tuning.trials import Trial
 
 OPTION = "threshold"
+_LOSS = (
+    "A prompt's loss is the share of the full model's tokens that would be chosen otherwise. The guarantee "
+    "is for prompts like these tasks'; neither the search nor the final timing saw those that calibrate."
+)
 _CANDIDATES = 12
 """Thresholds that are tested, at even distances; named before any loss is known."""
 
@@ -97,7 +101,8 @@ def calibrated(
         result = calibrate(dict(zip(choices, found, strict=True)), spec.risk, spec.delta)
     except (BadInput, Lost, Refused) as error:
         return Calibrated(None, f"No threshold was calibrated: {error}")
-    return Calibrated(choices[result.threshold] if result.threshold is not None else None, result.words)
+    words = f"{result.words} {_LOSS}"
+    return Calibrated(choices[result.threshold] if result.threshold is not None else None, words)
 
 
 def _with(winner: Trial, threshold: float, space: Space) -> StrategyChoice | None:

@@ -18,6 +18,7 @@ from lsbench.records import SampleRecord
 from lsbench.spec import GenerateRequest
 from lsbench.tuning import measuring
 from lsbench.tuning.folder import TuneFolder
+from lsbench.tuning.quality import Assess, agreement
 from lsbench.tuning.split import MIN_FINAL
 from lsbench.tuning.trials import Trial
 from lsbench.tuning.view import TuneView
@@ -51,6 +52,7 @@ def time_finalists(
     view: TuneView,
     until: float | None = None,
     max_retries: int = 2,
+    assess: Assess = agreement,
 ) -> Finals:
     """Time them, all on the same prompts, in alternating order; each request is kept as it is finished.
 
@@ -62,6 +64,7 @@ def time_finalists(
         view: is told.
         until: by ``time.monotonic``, when enough documents have been run; at least ten are.
         max_retries: how often a document is run again whose replica died.
+        assess: the quality of what is timed.
     """
     baseline = folder.manifest.spec.run.baseline
     for trial in finalists:
@@ -72,7 +75,7 @@ def time_finalists(
     records, floor = folder.samples, folder.manifest.spec.min_quality
     done: list[Trial] = []
     for trial in finalists:
-        fields = failure or measuring.of_records(records, baseline, trial.label, floor)
+        fields = failure or measuring.of_records(records, baseline, trial.label, floor, assess)
         final = _final(trial, fields, seconds / len(finalists))
         kept = next((each for each in folder.trials if each.key == final.key and each.status == "ok"), None)
         done.append(kept or final)

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from lsbench.measurement.depth import mean_layers
-from lsbench.measurement.fidelity import token_agreement
 from lsbench.measurement.pairing import comparable_in_time, generations, pair_up
 from lsbench.measurement.timing import speedups, units
 from lsbench.metrics import Interval
 from lsbench.records import SampleRecord
+from lsbench.tuning.quality import TOKEN_AGREEMENT, Assess, agreement
 from lsbench.tuning.ranks import Judged
 
 PENALTY = -2.0
 """Told of a trial that failed: below all that ``worth`` gives, and finite. TPE takes no notice of errors, and
 would come back to what fails."""
-QUALITY = "token_agreement"
 
 
 def worth(speedup: float, quality: float | None, bound: float | None, floor: float | None) -> float:
@@ -47,7 +46,7 @@ def of_prediction(judged: Judged, floor: float | None) -> dict[str, Any]:
         "objective": worth(judged.speedup, judged.quality, bound, floor),
         "predicted_speedup": judged.speedup,
         "quality": judged.quality,
-        "quality_name": QUALITY,
+        "quality_name": TOKEN_AGREEMENT,
         "quality_bound": bound,
         "acceptance": judged.acceptance,
         "mean_layers": judged.mean_layers,
@@ -56,7 +55,11 @@ def of_prediction(judged: Judged, floor: float | None) -> dict[str, Any]:
 
 
 def of_records(
-    records: Sequence[SampleRecord], baseline: str, label: str, floor: float | None
+    records: Sequence[SampleRecord],
+    baseline: str,
+    label: str,
+    floor: float | None,
+    assess: Assess = agreement,
 ) -> dict[str, Any]:
     """A trial's fields, from what was timed.
 
@@ -64,6 +67,7 @@ def of_records(
         records: of the baseline and of the strategy, over the same prompts.
         baseline, label: whose they are.
         floor: that quality must reach.
+        assess: what quality is.
     """
     failure = next((r for r in records if r.error is not None and r.label in (baseline, label)), None)
     if failure is not None:
@@ -73,19 +77,19 @@ def of_records(
     if speeds is None or not math.isfinite(speeds[0].value):
         return failed("no prompt was continued by more than one token under it and the baseline")
     speed = speeds[0]
-    agreement = token_agreement(records, label)
-    quality = None if agreement is None else agreement.value
-    bound = None if agreement is None or agreement.ci95 is None else agreement.ci95[0]
+    quality = assess(records, label)
+    value, bound = (None, None) if quality is None else (quality.value, quality.bound)
+    searched_by = None if quality is None or not quality.decisive else bound
     own = generations(records, label)
     drafted = sum(record.drafted or 0 for record in own)
     return {
         "status": "ok",
-        "objective": worth(speed.value, quality, bound, floor),
+        "objective": worth(speed.value, value, searched_by, floor),
         "speedup": speed.value,
         "speedup_ci95": speed.ci95,
         "tpot_ratio": 1 / speed.value,
-        "quality": quality,
-        "quality_name": None if quality is None else QUALITY,
+        "quality": value,
+        "quality_name": None if quality is None else quality.name,
         "quality_bound": bound,
         "acceptance": sum(record.accepted or 0 for record in own) / drafted if drafted else None,
         "mean_layers": mean_layers(own),

@@ -13,6 +13,7 @@ from lsbench.spec import RunSpec
 from lsbench.tuning.trials import Trial
 
 NOTHING_BETTER = "no configuration beats the baseline here"
+NOTHING_GUARANTEED = "no threshold holds the guarantee that was asked for"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def decide(
     min_quality: float | None = None,
     swing: float = 0.0,
     winner_over_default: Interval | None = None,
+    guaranteed: str | None = None,
 ) -> Outcome:
     """Which finalist wins, if any does.
 
@@ -50,6 +52,7 @@ def decide(
         swing: how far the machine's own speed went up and down meanwhile, relative.
         winner_over_default: interval of the speed of the first finalist over the default's, measured in
             pairs; None where there is none.
+        guaranteed: where a guarantee was asked for, the label of the one that it holds of: no other is named.
 
     Raises:
         ValueError: a finalist that was not timed on final documents.
@@ -59,6 +62,8 @@ def decide(
             raise ValueError(f"{trial.label} was {trial.kind} on {trial.documents} documents: no finalist")
     reasons = tuple(_reason(trial, min_quality, swing) for trial in finalists)
     timed = [trial for trial in finalists if trial.status == "ok" and trial.speedup is not None]
+    if guaranteed is not None:
+        timed = [trial for trial in timed if trial.label == guaranteed]
     holding = [trial for trial in timed if holds_floor(trial, min_quality)]
     winners = [trial for trial in holding if verdict(trial.speedup_ci95, swing) == "faster"]
     if winners:
@@ -77,10 +82,10 @@ def holds_floor(trial: Trial, min_quality: float | None) -> bool:
     return min_quality is None or (trial.quality_bound is not None and trial.quality_bound >= min_quality)
 
 
-def best_yaml(spec: RunSpec, outcome: Outcome, tune_id: str) -> str:
+def best_yaml(spec: RunSpec, outcome: Outcome, tune_id: str, *more: str) -> str:
     """The configuration that ``lsbench run --config`` reads: the search's own run, with the best strategy.
 
-    ``limit`` is left open, because the search's was what one trial ran.
+    ``limit`` is left open, because the search's was what one trial ran; ``more`` are further comments.
 
     Raises:
         ValueError: there is no best one.
@@ -88,7 +93,7 @@ def best_yaml(spec: RunSpec, outcome: Outcome, tune_id: str) -> str:
     if outcome.best is None:
         raise ValueError("no finalist could be timed: there is nothing to write")
     found = spec.model_copy(update={"strategies": (outcome.best.choice,), "limit": None})
-    comments = [f"Found by lsbench tune, {tune_id}.", outcome.words, *outcome.reasons]
+    comments = [f"Found by lsbench tune, {tune_id}.", outcome.words, *outcome.reasons, *more]
     header = "".join(f"# {line}\n" for comment in comments for line in comment.splitlines())
     return header + yaml.safe_dump(found.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 

@@ -11,7 +11,7 @@ import pydantic_core
 from pydantic import Field, ValidationError
 
 from lsbench.errors import BadInput, DamagedResults
-from lsbench.metrics import Interval
+from lsbench.metrics import Interval, Measured, TaskScores
 from lsbench.spec import Frozen
 from lsbench.store.atomic import write_atomically
 from lsbench.store.manifest import first_problem
@@ -58,6 +58,15 @@ class Payback(Frozen):
     words: str
 
 
+class FinalScores(Frozen):
+    """What the tasks say of the texts that were timed on the final documents."""
+
+    baseline: dict[str, dict[str, Measured]]
+    """By task and metric."""
+    strategies: dict[str, dict[str, TaskScores]]
+    """By label and task, against the baseline."""
+
+
 class TuneResult(Frozen):
     """The result of a search. A value that does not apply is None."""
 
@@ -81,7 +90,9 @@ class TuneResult(Frozen):
     agreement: Agreement | None = None
     importance: OptionShares | None = None
     calibration: str | None = None
-    """What came of ``--risk``, in one sentence."""
+    """What came of ``--risk``, in words."""
+    scores: FinalScores | None = None
+    """What the tasks say of the finalists' texts; None where they cannot be scored, and in older folders."""
 
 
 def make_result(
@@ -95,6 +106,7 @@ def make_result(
     swing: float | None = None,
     importance: OptionShares | None = None,
     calibration: str | None = None,
+    scores: FinalScores | None = None,
 ) -> TuneResult:
     """Work out what follows from what was decided and timed.
 
@@ -108,6 +120,7 @@ def make_result(
         swing: of the machine's own speed meanwhile.
         importance: what the options decided.
         calibration: what came of calibrating a threshold, in words.
+        scores: what the tasks say of the finalists' texts.
     """
     finals = [trial for trial in trials if trial.kind == "timed" and trial.documents == "final"]
     return TuneResult(
@@ -125,6 +138,7 @@ def make_result(
         agreement=agreement_of(trials),
         importance=importance,
         calibration=calibration,
+        scores=scores,
     )
 
 

@@ -14,6 +14,7 @@ from lsbench.spec import GenerateRequest, StrategyChoice
 from lsbench.tuning import measuring, ranks
 from lsbench.tuning.folder import TuneFolder
 from lsbench.tuning.proposals import Proposal
+from lsbench.tuning.quality import Assess, agreement
 from lsbench.tuning.spec import TuneSpec
 from lsbench.tuning.trials import Trial
 from lsbench.tuning.view import TuneView
@@ -49,6 +50,7 @@ class Runner:
         requests: the tuning prompts.
         view: is told of every trial.
         court: None where nothing can be predicted.
+        assess: the quality of what is timed.
     """
 
     def __init__(
@@ -58,9 +60,10 @@ class Runner:
         requests: Sequence[GenerateRequest],
         view: TuneView,
         court: Court | None = None,
+        assess: Assess = agreement,
     ) -> None:
         self._spec, self._folder, self._requests, self._view = spec, folder, tuple(requests), view
-        self.court = court
+        self.court, self._assess = court, assess
         self._best: dict[Kind, Trial] = {}
         self._stopped = False
         for trial in folder.trials:
@@ -135,7 +138,8 @@ class Runner:
         bench.change([choice], self._requests[:_WARM_UP], within_s=limit)
         until = None if limit is None else begun + limit
         records = list(bench.run(self._requests, until))
-        return measuring.of_records(records, self._spec.run.baseline, choice.label, self._spec.min_quality)
+        baseline, floor = self._spec.run.baseline, self._spec.min_quality
+        return measuring.of_records(records, baseline, choice.label, floor, self._assess)
 
     def _tried(
         self,

@@ -23,6 +23,9 @@ class TuneSpec(Frozen):
     """``speedup`` is made large, ``tpot`` (seconds per token) small."""
     min_quality: Annotated[float, Field(ge=0, le=1)] | None = None
     """The floor that the lower bound of a winner's quality must reach."""
+    quality: Annotated[str, Field(min_length=1)] = "agreement"
+    """What the floor is of: agreement with the full model, token by token, or a metric of the tasks, as a
+    share of what the baseline scores."""
     search: Literal["hyperopt", "random", "grid"] = "hyperopt"
     space: dict[str, JsonValue] = Field(default_factory=dict)
     """Where to look, by option, as ``narrowing.read_mapping`` takes it; empty is where the strategy says."""
