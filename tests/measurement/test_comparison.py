@@ -135,7 +135,9 @@ def test_rows_are_the_runs_own_figures(both: Comparison, first: StoredRun):
     assert [row.key for row in both.rows] == ["A0", "A1", "A2", "B0", "B1"]
     row = both.row("A1")
     assert (row.label, row.is_baseline) == (EXIT, False)
-    assert row.speedup == first.metrics.strategies[0].speed.speedup
+    speed = first.metrics.strategies[0].speed
+    assert speed is not None
+    assert row.speedup == speed.speedup
     assert row.scores == {"things": first.metrics.strategies[0].tasks["things"].metrics}
     with pytest.raises(KeyError):
         both.row("C1")

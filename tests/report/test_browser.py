@@ -5,10 +5,14 @@ import shutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from lsbench.measurement.comparison import compare
 from lsbench.metrics import AcceptanceAt, Speculation, TimeShares
+from lsbench.report.comparison_pages import comparison_html
 from lsbench.report.html import html_report
 from lsbench.report.tune_folder import StoredTune
 from lsbench.report.tune_report import tune_html
+from lsbench.store.stored_run import read_run
+from support.stored_runs import Made, make_run
 from support.tune_folder import finalists, grid_trials, skipping_trials, write_search
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -147,6 +151,23 @@ def test_a_run_fits_a_phone(report, opened):
     )
     assert page.evaluate("typeof title") == "undefined"
     assert "violates the following Content Security Policy" in seen[0]
+
+
+def test_a_comparison_is_drawn_and_fits_a_phone(tmp_path, opened):
+    count = 6
+    made = {
+        "autoregressive": Made([3] * count, (True,) * count),
+        "static_exit:exit_layer=2": Made([2] * count, (False, True) * 3, agreed=(5,) * count),
+        LONG: Made([4] * count, (True,) * count, agreed=(9,) * count),
+    }
+    comparison = compare([read_run(make_run(tmp_path, made)) for _ in range(2)])
+    path = tmp_path / "comparison.html"
+    path.write_text(comparison_html(comparison))
+    page, seen = opened(path, PHONE)
+    page.wait_for_selector("html[data-figures]")
+    assert page.locator(".plotly-figure svg.main-svg .point").count() == 10
+    assert width_of(page) == 390
+    assert seen == []
 
 
 def test_a_search_fits_a_phone_with_all_its_charts(tmp_path, opened):

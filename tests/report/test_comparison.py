@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
@@ -31,7 +32,7 @@ RUN = ComparedRun(
     key="A",
     run_id="20260101-a",
     reference="20260101-a",
-    created="2026-01-01T10:00:00Z",
+    created=datetime(2026, 1, 1, 10, tzinfo=UTC),
     status="complete",
     model=ModelInfo(id="tiny", num_layers=30, dtype="float32", sha256="ab"),
     machine="Made-up 3000, 2 cores, 1 thread",
@@ -138,9 +139,9 @@ FORCED = COMPARISON.model_copy(
 
 
 def terminal(comparison: Comparison, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(ComparisonTable(comparison))
-    return console.file.getvalue()
+    stream = io.StringIO()
+    Console(file=stream, width=width, highlight=False).print(ComparisonTable(comparison))
+    return stream.getvalue()
 
 
 FORMS: tuple[Callable[[Comparison], str], ...] = (
@@ -160,6 +161,14 @@ def test_a_sentence_tells_speed_and_what_it_costs():
             "bad",
         )
     ]
+
+
+def test_of_many_pairs_the_table_tells():
+    many = COMPARISON.model_copy(update={"pairs": (PAIR,) * 13})
+    told = sentences(many)
+    assert len(told) == 11
+    assert told[-1] == ("3 more: see the table.", "plain")
+    assert len(grids(many)[2].rows) == 13
 
 
 def test_tables_leave_out_what_applies_to_nobody():

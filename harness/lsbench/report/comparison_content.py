@@ -20,6 +20,7 @@ HOW_TO_READ = (
     "—, does not apply",
 )
 ON_FRONT = "as measured, no other is as good in both"
+_MOST_SENTENCES = 10
 _NONE = Cell((figures.NONE,))
 _TONES: dict[str, Tone] = {"faster": "good", "slower": "bad", "no significant difference": "even"}
 
@@ -83,8 +84,12 @@ def machines(comparison: Comparison) -> str:
 
 
 def sentences(comparison: Comparison) -> list[tuple[str, Tone]]:
-    """One for each pair: which is faster, and whether its quality differs."""
-    return [(_sentence(pair, comparison), _tone(pair.speed)) for pair in comparison.pairs]
+    """One for each of the first pairs: which is faster, and whether its quality differs."""
+    told = [(_sentence(pair, comparison), _tone(pair.speed)) for pair in comparison.pairs[:_MOST_SENTENCES]]
+    left = len(comparison.pairs) - len(told)
+    if left:
+        told.append((f"{left} more: see the table.", "plain"))
+    return told
 
 
 def row_name(row: Row) -> str:

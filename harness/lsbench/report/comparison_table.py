@@ -28,8 +28,6 @@ from lsbench.report.plain import ascii_only, one_line
 from lsbench.report.table import STYLES, Say
 
 _INDENT = 2
-_MOST_SENTENCES = 10
-"""More are not read; the table has them all."""
 
 
 class ComparisonTable:
@@ -48,7 +46,7 @@ class ComparisonTable:
         yield Text(say(machines(self._comparison)), "dim")
         for line in legend(self._comparison):
             yield Padding(Text(say(line), "dim"), (0, 0, 0, _INDENT))
-        for sentence, tone in sentences(self._comparison)[:_MOST_SENTENCES]:
+        for sentence, tone in sentences(self._comparison):
             text = Text(say(sentence))
             text.stylize(f"bold {STYLES[tone]}", 0, say(sentence).index(": "))
             yield Padding(text, (0, 0, 0, _INDENT))
