@@ -11,6 +11,9 @@ from lsbench.strategy import BadInput, Choice, IntRange, Preparation, StrategyOp
 from lsbench_economize.drafting import EconomizeDrafting
 from lsbench_economize.package import economize
 
+_CALIBRATION_TOKENS = 128
+"""That a search judges every set by, at most: it makes a pass over them for each of num_skip x L sets."""
+
 
 class LayerSkipOptions(StrategyOptions):
     """Options of ``economize_layer_skip``."""
@@ -28,7 +31,6 @@ class LayerSkipOptions(StrategyOptions):
         help="greedy: one at a time, the one that hurts least; uniform: evenly spread, without a search",
         search=Choice(("greedy", "uniform")),
     )
-    calibration_tokens: int = option(128, help="tokens that the greedy search judges by, at most", ge=1)
     num_speculations: int = option(
         3, help="tokens drafted per cycle, at most (cycle_length - 1)", search=IntRange(1, 12), ge=1
     )
@@ -74,7 +76,7 @@ class EconomizeLayerSkip(EconomizeDrafting):
         prompts = preparation.calibration_prompts
         if self._options.skip_layers or self._options.search == "uniform" or not prompts:
             return None
-        each = max(1, self._options.calibration_tokens // len(prompts))
+        each = max(1, _CALIBRATION_TOKENS // len(prompts))
         device = preparation.stack.device
         return [torch.tensor([prompt[:each]], device=device) for prompt in prompts]
 
