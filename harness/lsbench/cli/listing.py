@@ -85,33 +85,22 @@ def runs(
     output: Annotated[
         str, typer.Option("--output", "--output-path", "-o", help="Where runs are.")
     ] = "results",
+    json_: Annotated[
+        bool, typer.Option("--json", help="An array of objects; sizes in bytes, times in UTC.")
+    ] = False,
 ) -> None:
-    """Runs and searches, oldest first."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.padding import Padding
+    """Runs and searches with what came of them, the newest last."""
+    from lsbench.cli.run_list import as_json, listed, show
 
-    from lsbench.store.listing import list_runs
-    from lsbench.tuning.listing import list_tunes
-
-    found = [
-        (run.created, run.run_id, (run.status, run.model, ", ".join(run.tasks), ", ".join(run.strategies)))
-        for run in list_runs(output)
-    ] + [
-        (
-            tune.created,
-            tune.tune_id,
-            (f"search, {tune.status}", tune.model, ", ".join(tune.tasks), tune.strategy),
-        )
-        for tune in list_tunes(output)
-    ]
-    if not found:
+    found = listed(output)
+    if json_:
+        print(as_json(found))
+    elif not found:
         print(f"no runs in {output}")
-        return
-    console = Console(highlight=False)
-    for _, name, about in sorted(found, key=lambda each: (each[0].timestamp() if each[0] else 0.0, each[1])):
-        console.print(f"[bold]{escape(name)}[/]", soft_wrap=True)
-        console.print(Padding(escape(" · ".join(filter(None, about))), (0, 0, 0, 2)))
+    else:
+        from rich.console import Console
+
+        show(Console(highlight=False), found)
 
 
 def _summary(entry: StrategyEntry) -> str:

@@ -85,7 +85,9 @@ def machines(comparison: Comparison) -> str:
 
 def sentences(comparison: Comparison) -> list[tuple[str, Tone]]:
     """One for each of the first pairs: which is faster, and whether its quality differs."""
-    told = [(_sentence(pair, comparison), _tone(pair.speed)) for pair in comparison.pairs[:_MOST_SENTENCES]]
+    told: list[tuple[str, Tone]] = [
+        (_sentence(pair, comparison), _tone(pair.speed)) for pair in comparison.pairs[:_MOST_SENTENCES]
+    ]
     left = len(comparison.pairs) - len(told)
     if left:
         told.append((f"{left} more: see the table.", "plain"))

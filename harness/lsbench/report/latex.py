@@ -36,7 +36,7 @@ _HOW_TO_READ = (
 _BRACKETS = "In brackets, 95% intervals (bootstrap over prompts); ±, the standard error."
 _SHOWN = ("speedup", "end-to-end speedup", "layers per token", "drafts accepted", "token agreement")
 """Rows of a report that a paper's table has, beside the tasks' scores."""
-_NARROWER = re.compile(r",? (?=\(|p [<=])|(?<=no significant) (?=difference)")
+_NARROWER = re.compile(r",? (?=\(|p [<=]|±)|(?<=no significant) (?=difference)|(?<=cannot tell) (?=them)")
 """Where a figure goes on below itself: a page of a paper is narrow."""
 _BREAKS = re.compile(r"(?<=[:,=/])(?=[^\s])")
 
