@@ -134,3 +134,16 @@ def test_the_best_configuration_is_one_that_run_takes(finalist, tmp_path):
     assert read == spec.model_copy(update={"strategies": (winner.choice,), "limit": None})
     assert build_spec({"limit": 20, "tasks": ["gsm8k"]}, file).limit == 20
     assert yaml.safe_load(text)["strategies"] == [{"name": "self_speculative", "options": options}]
+
+
+def test_where_a_guarantee_was_asked_for_no_other_is_named(finalist):
+    calibrated, default = finalist(0, 1.05, (0.98, 1.1)), finalist(1, 1.3, (1.2, 1.4), origin="default")
+    assert decide([calibrated, default]).best is default
+    outcome = decide([calibrated, default], guaranteed=calibrated.label)
+    assert outcome.best is calibrated
+    assert not outcome.beats_baseline
+    assert outcome.words == NOTHING_BETTER
+    faster = finalist(0, 1.1, (1.05, 1.15))
+    outcome = decide([faster, default], guaranteed=faster.label)
+    assert outcome.best is faster
+    assert outcome.beats_baseline
