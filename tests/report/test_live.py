@@ -20,7 +20,7 @@ try:
     with LiveView(quiet="quiet" in sys.argv) as view:
         view.stage("Loading the model")
         for done in range(0, 101, 5):
-            view.preparing("Downloading weights", done, 100)
+            view.update("Downloading weights", done, 100)
         view.note("the machine is busy [red]")
         view.note("the machine is busy [red]")
         view.start(6, 2)

@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from lsbench.report.answer_pace import AnswerPace, Written
+from lsbench.report.places import redraws
 from lsbench.report.plain import ascii_only, printable
-from lsbench.report.screens import redraws
 
 _REDRAW_EVERY_S = 0.04
 

@@ -2,80 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self, TextIO
+from collections.abc import Iterator
+from typing import TextIO
 
 from lsbench.report import figures
 from lsbench.report.pace import ReplicaPace, RunPace, StrategyPace, remarkable
 from lsbench.report.plain import one_line
-from lsbench.report.screens import Drawn, Lines, Screen, redraws
+from lsbench.report.progress_view import ProgressView
+from lsbench.report.screens import Drawn, Lines
 
 
-class LiveView:
-    """Shows how far a run has come; a context manager whose methods may be called from any thread.
+class LiveView(ProgressView[RunPace, Drawn | Lines]):
+    """Shows how far a run has come: redrawn in place on a terminal, elsewhere an occasional plain line."""
 
-    On a terminal the view is redrawn in place; elsewhere it is an occasional plain line. It also
-    serves as the catalog's ``Progress``.
+    def _begin(self) -> RunPace:
+        return RunPace()
 
-    Args:
-        quiet: show nothing at all.
-        stream: where to show it; None means standard error.
-        clock: seconds that only go forward.
-    """
+    def _open(self, stream: TextIO, redrawn: bool) -> Drawn | Lines:
+        return (Drawn if redrawn else Lines)(stream, self._clock)
 
-    def __init__(
-        self, quiet: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._quiet = quiet
-        self._stream = stream
-        self._clock = clock
-        self._pace = RunPace()
-        self._screen: Screen | None = None
-        self._notes: set[str] = set()
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> Self:
-        if not self._quiet:
-            stream = self._stream if self._stream is not None else sys.stderr
-            self._screen = (Drawn if redraws(stream) else Lines)(stream, self._clock)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            screen, self._screen = self._screen, None
-            if screen is None:
-                return
-            screen.close()
-            pace = self._pace
-            if pace.total is not None and pace.done < pace.total:
-                screen.say(f"stopped after request {pace.done} of {pace.total}")
-
-    def stage(self, text: str) -> None:
-        """Say what is going on where no requests are being counted: loading, warming up, scoring."""
-        self.preparing(text, 0, None)
-
-    def preparing(self, stage: str, done: int, total: int | None) -> None:
-        """Show how far a download or a conversion has come, in whatever unit it counts.
-
-        Args:
-            stage: what is being done, in words.
-            done: how much of it is done.
-            total: how much there is, or None when that is not known.
-        """
-        with self._lock:
-            pace, text = self._pace, one_line(stage)
-            important = text != pace.stage or (bool(total) and done == total)
-            pace.stage, pace.stage_done, pace.stage_total = text, done, total
-            self._show(important)
-
-    update = preparing
-    """The catalog's name for ``preparing``."""
+    def _last_words(self) -> Iterator[str]:
+        pace = self._pace
+        if pace.total is not None and pace.done < pace.total:
+            yield f"stopped after request {pace.done} of {pace.total}"
 
     def start(self, total_requests: int, done_already: int = 0) -> None:
         """Begin to count requests.
@@ -162,15 +111,3 @@ class LiveView:
             )
             if pace.distributed:
                 self._show(remarkable(before.state if before is not None else None, state))
-
-    def note(self, text: str) -> None:
-        """Say something that stays on the screen; the same text is said once."""
-        with self._lock:
-            line = one_line(text)
-            if self._screen is not None and line not in self._notes:
-                self._notes.add(line)
-                self._screen.say(f"note: {line}")
-
-    def _show(self, important: bool) -> None:
-        if self._screen is not None:
-            self._screen.show(self._pace, important)

@@ -43,13 +43,19 @@ def remarkable(before: str | None, now: str) -> bool:
 
 
 @dataclass
-class RunPace:
-    """Counts and times of a run in progress."""
+class Preparing:
+    """What is going on besides what is counted: downloading, loading, warming up."""
 
     stage: str = ""
-    """What is going on besides requests: downloading, loading, warming up."""
+    """Empty while something is counted."""
     stage_done: int = 0
     stage_total: int | None = None
+
+
+@dataclass
+class RunPace(Preparing):
+    """Counts and times of a run in progress."""
+
     total: int | None = None
     """Requests of the whole run, over all strategies; None before they are known."""
     done: int = 0

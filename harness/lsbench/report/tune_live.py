@@ -2,80 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Literal, Self, TextIO
+from collections.abc import Iterator, Sequence
+from typing import Literal, TextIO
 
 from lsbench.report.plain import one_line
+from lsbench.report.progress_view import ProgressView
 from lsbench.report.tune_pace import TunePace
-from lsbench.report.tune_screens import TuneDrawn, TuneLines, TuneScreen
+from lsbench.report.tune_screens import TuneDrawn, TuneLines
 from lsbench.tuning.trials import Trial, TrialKey
 
 
-class TuneLiveView:
-    """Shows how far a search has come; a context manager whose methods may be called from any thread.
+class TuneLiveView(ProgressView[TunePace, TuneDrawn | TuneLines]):
+    """Shows how far a search has come: redrawn in place on a terminal, elsewhere a line a trial."""
 
-    On a terminal the view is redrawn in place; elsewhere every trial is a plain line. It also serves as the
-    catalog's ``Progress``.
+    def _begin(self) -> TunePace:
+        return TunePace(began_at=self._clock())
 
-    Args:
-        quiet: show nothing at all.
-        stream: where to show it; None means standard error.
-        clock: seconds that only go forward.
-    """
+    def _open(self, stream: TextIO, redrawn: bool) -> TuneDrawn | TuneLines:
+        return (TuneDrawn if redrawn else TuneLines)(stream, self._clock)
 
-    def __init__(
-        self, quiet: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._quiet = quiet
-        self._stream = stream
-        self._clock = clock
-        self._pace = TunePace(began_at=clock())
-        self._screen: TuneScreen | None = None
-        self._notes: set[str] = set()
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> Self:
-        if not self._quiet:
-            stream = self._stream if self._stream is not None else sys.stderr
-            drawn = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
-            self._screen = TuneDrawn(stream, self._clock) if drawn else TuneLines(stream, self._clock)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            screen, self._screen = self._screen, None
-            if screen is None:
-                return
-            screen.close()
-            if not self._pace.words and self._pace.trials:
-                screen.say(f"stopped after {len(self._pace.trials)} trials")
-                if self._pace.best is not None:
-                    screen.say(self._pace.best_line())
-
-    def stage(self, text: str) -> None:
-        """Say what is going on where no trial runs."""
-        self.update(text, 0, None)
-
-    def update(self, stage: str, done: int, total: int | None) -> None:
-        """Show how far a download, a conversion or another preparation has come, in whatever unit it counts.
-
-        Args:
-            stage: what is being done, in words.
-            done: how much of it is done.
-            total: how much there is, or None when that is not known.
-        """
-        with self._lock:
-            pace, text = self._pace, one_line(stage)
-            important = text != pace.stage or (bool(total) and done == total)
-            pace.stage, pace.stage_done, pace.stage_total = text, done, total
-            self._show(important)
+    def _last_words(self) -> Iterator[str]:
+        if not self._pace.words and self._pace.trials:
+            yield f"stopped after {len(self._pace.trials)} trials"
+            if self._pace.best is not None:
+                yield self._pace.best_line()
 
     def replica(
         self,
@@ -89,14 +39,6 @@ class TuneLiveView:
         """Say that a copy of the model was lost; what else copies do is shown by the trials."""
         if state in ("lost", "restarting"):
             self.note(f"copy {index} of the model: {state}")
-
-    def note(self, text: str) -> None:
-        """Say something that stays on the screen; the same text is said once."""
-        with self._lock:
-            line = one_line(text)
-            if self._screen is not None and line not in self._notes:
-                self._notes.add(line)
-                self._screen.say(f"note: {line}")
 
     def begin(
         self,
@@ -171,7 +113,3 @@ class TuneLiveView:
         pace.stage, pace.stage_total = "", None
         pace.kind, pace.documents, pace.total = kind, documents, total
         pace.phase_at, pace.phase_already = self._clock(), pace.done
-
-    def _show(self, important: bool) -> None:
-        if self._screen is not None:
-            self._screen.show(self._pace, important)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lsbench.report import figures
+from lsbench.report.pace import Preparing
 from lsbench.report.plain import one_line
 from lsbench.report.tune_folder import option_text, speed_front
 from lsbench.report.tune_words import speed_text
@@ -18,13 +19,9 @@ _PHASES = {
 
 
 @dataclass
-class TunePace:
+class TunePace(Preparing):
     """Counts, times and what was found of a search in progress."""
 
-    stage: str = ""
-    """What is going on besides trials."""
-    stage_done: int = 0
-    stage_total: int | None = None
     kind: str = "predicted"
     documents: str = "tuning"
     total: int | None = None

@@ -2,109 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TextIO
-
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from lsbench.report import figures
-from lsbench.report.plain import ascii_only, one_line
-from lsbench.report.screens import Lines, progress_bar
+from lsbench.report.places import Redrawn, Written, progress_bar, small_table
+from lsbench.report.plain import one_line
 from lsbench.report.tune_folder import option_text
 from lsbench.report.tune_pace import TunePace, outcome_text
 from lsbench.report.tune_words import quality_text, speed_text
 from lsbench.tuning.trials import Trial
 
-_REDRAW_EVERY_S = 0.1
 _MOST_TRIALS = 10
 _MOST_FRONT = 5
 _MOST_RUNNING = 3
 
 
-class TuneScreen(Protocol):
-    """Somewhere to show how a search goes."""
-
-    def show(self, pace: TunePace, important: bool) -> None:
-        """Show ``pace``; unless ``important``, it may be left out when something was shown just now."""
-        ...
-
-    def trial(self, pace: TunePace, trial: Trial) -> None:
-        """One trial is finished; ``pace`` counts it already."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Show a line that stays."""
-        ...
-
-    def close(self) -> None:
-        """Leave the place as it was found."""
-        ...
-
-
-class TuneLines:
+class TuneLines(Written):
     """A plain line for every trial and every stage, without control codes."""
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
-        self._lines = Lines(stream, clock)
-        self._clock = clock
-        self._last = ""
 
     def show(self, pace: TunePace, important: bool) -> None:
         """Write one line if ``important`` and new."""
         if important and (line := pace.headline(self._clock())) and line != self._last:
-            self._lines.say(line)
+            self.say(line)
             self._last = line
 
     def trial(self, pace: TunePace, trial: Trial) -> None:
         """Write what came of it, and when this will end."""
         remaining = pace.remaining_s(self._clock())
         left = "" if remaining is None else f", {figures.duration(remaining)} left"
-        self._lines.say(f"{pace.trial_line(trial)}{left}")
-
-    def say(self, text: str) -> None:
-        """Write ``text`` on a line of its own."""
-        self._lines.say(text)
-
-    def close(self) -> None:
-        """Nothing to undo."""
+        self.say(f"{pace.trial_line(trial)}{left}")
 
 
-class TuneDrawn:
-    """The latest trials, the best so far and the front at the bottom of a terminal, redrawn in place.
-
-    They are redrawn when something happened and never by a thread of their own, which would take processor
-    time from what is being timed.
-    """
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._shown_at = float("-inf")
-        self._console = Console(file=stream, highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._live.start()
-
-    def show(self, pace: TunePace, important: bool) -> None:
-        """Redraw, unless that was done a moment ago and nothing important happened."""
-        now = self._clock()
-        if important or now - self._shown_at >= _REDRAW_EVERY_S:
-            self._live.update(self._picture(pace, now), refresh=True)
-            self._shown_at = now
+class TuneDrawn(Redrawn[TunePace]):
+    """The latest trials, the best so far and the front at the bottom of a terminal, redrawn in place."""
 
     def trial(self, pace: TunePace, trial: Trial) -> None:
         """Redraw; the table has it."""
         self.show(pace, trial.kind == "timed")
-
-    def say(self, text: str) -> None:
-        """Print a line above the picture."""
-        self._console.print(self._text(text))
-
-    def close(self) -> None:
-        """Wipe the picture and give the cursor back."""
-        self._live.update(Text())
-        self._live.stop()
 
     def _picture(self, pace: TunePace, now: float) -> RenderableType:
         lines: list[RenderableType] = [self._text(pace.headline(now), "bold", one_row=not pace.words)]
@@ -136,7 +71,7 @@ class TuneDrawn:
         return [front[round(place * (len(front) - 1) / (_MOST_FRONT - 1))] for place in range(_MOST_FRONT)]
 
     def _trials(self, trials: list[Trial]) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = small_table()
         table.add_column("trial", no_wrap=True)
         table.add_column("speedup", no_wrap=True)
         table.add_column("quality", no_wrap=True)
@@ -154,7 +89,7 @@ class TuneDrawn:
         return table
 
     def _front(self, front: list[Trial], name: str) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = small_table()
         table.add_column(name, no_wrap=True)
         table.add_column("quality", no_wrap=True)
         table.add_column("options", ratio=1)
@@ -165,7 +100,3 @@ class TuneDrawn:
                 self._text(one_line(option_text(trial)), one_row=True),
             )
         return table
-
-    def _text(self, text: str, style: str = "", one_row: bool = False) -> Text:
-        spelled = ascii_only(text) if self._console.options.ascii_only else text
-        return Text(spelled, style, no_wrap=one_row, overflow="ellipsis" if one_row else None)
