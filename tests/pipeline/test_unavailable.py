@@ -6,7 +6,9 @@ import pytest
 
 from lsbench import pipeline
 from lsbench.errors import EXIT_DONE, CannotRun
+from lsbench.report.latex import run_latex
 from lsbench.report.live import LiveView
+from lsbench.report.tidy_csv import run_csv
 from lsbench.strategy import Strategy
 from support.runs import go
 
@@ -61,6 +63,8 @@ def test_others_run_and_every_format_says_why(spec_for):
     report = (outcome.folder.path / "report.md").read_text()
     page = (outcome.folder.path / "report.html").read_text()
     for name, why in WHY.items():
+        assert f"cannot run here: {why}" in run_csv(outcome.metrics)
+        assert f"{name} cannot run here: {why}." in run_latex(outcome.metrics)
         assert f"{name}: cannot run here: {why}." in report
         assert f"{name}: cannot run here: {why}." in page
     # What is scored again later knows it, too.

@@ -70,6 +70,11 @@ def run_latex(metrics: Metrics, facts: RunFacts | None = None) -> str:
         for strategy in metrics.strategies
         if claim_failed(strategy)
     ]
+    said += [
+        f"{one_line(strategy.label)} cannot run here: {one_line(strategy.unavailable).removesuffix('.')}."
+        for strategy in metrics.strategies
+        if strategy.unavailable is not None
+    ]
     if metrics.status != "complete":
         said.insert(0, f"This run is {metrics.status.replace('_', ' ')}.")
     heads = ("strategy", *(row.name for row in kept))

@@ -84,6 +84,9 @@ def comparison_csv(comparison: Comparison) -> str:
 
 def _of_strategy(run: str, baseline: str, strategy: StrategyMetrics) -> Iterator[Line]:
     label, speed = strategy.label, strategy.speed
+    if strategy.unavailable is not None:
+        yield _unavailable(run, label, strategy.unavailable)
+        return
     if speed is not None and speed.speedup is not None:
         low, high = _ends(speed.speedup.ci95)
         yield Line(
@@ -118,6 +121,9 @@ def _of_strategy(run: str, baseline: str, strategy: StrategyMetrics) -> Iterator
 
 
 def _of_row(run: str, row: Row) -> Iterator[Line]:
+    if row.unavailable is not None:
+        yield _unavailable(run, row.label, row.unavailable)
+        return
     if row.speedup is not None:
         low, high = _ends(row.speedup.ci95)
         yield Line(
@@ -139,6 +145,11 @@ def _of_row(run: str, row: Row) -> Iterator[Line]:
     yield from (Line("figure", run, row.label, figure=name, value=value) for name, value in named.items())
     for task, scores in row.scores.items():
         yield from (_score(run, row.label, task, name, measured) for name, measured in scores.items())
+
+
+def _unavailable(run: str, label: str, why: str) -> Line:
+    """Its figures are not merely missing."""
+    return Line("figure", run, label, figure="speedup", note=f"cannot run here: {one_line(why)}")
 
 
 def _of_pair(ids: dict[str, str], row: Row, against: Row, pair: PairDifference) -> Iterator[Line]:
