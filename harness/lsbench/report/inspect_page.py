@@ -14,7 +14,7 @@ from lsbench.report.templates import environment
 from lsbench.store.atomic import write_atomically
 
 _EXIT_COLUMNS = ("exit", "own final token", "every token exits there", "best draft", "its speed")
-_SKIP_COLUMNS = ("weights left out", "tokens kept", "every token so", "best draft", "its speed", "left out")
+_SKIP_COLUMNS = ("weights left out", "tokens kept", "every token so", "best draft", "its speed")
 
 
 def write_page(inspection: Inspection, folder: Path) -> Path:
@@ -52,6 +52,7 @@ def inspect_page(inspection: Inspection) -> str:
                 ("Exits, and exits as drafts", _EXIT_COLUMNS, _exits(inspection)),
                 ("Sub-layers of least influence left out", _SKIP_COLUMNS, _skips(inspection)),
             ],
+            left_out=[(share(rung.weight_share), ", ".join(rung.items)) for rung in inspection.skips],
             policy=script_policy(),
             library=plotly_script(),
         )
@@ -80,7 +81,6 @@ def _skips(inspection: Inspection) -> list[tuple[str, ...]]:
             f"{rung.draft.num_speculations} a cycle, {share(rung.draft.acceptance)} taken, "
             f"{significant(rung.draft.tokens_per_cycle)} tokens each",
             ratio(rung.draft.speedup),
-            ", ".join(rung.items),
         )
         for rung in inspection.skips
     ]
