@@ -9,9 +9,11 @@ from lsbench.measurement.comparison import compare
 from lsbench.metrics import AcceptanceAt, Speculation, TimeShares
 from lsbench.report.comparison_pages import comparison_html
 from lsbench.report.html import html_report
+from lsbench.report.inspect_page import inspect_page
 from lsbench.report.tune_folder import StoredTune
 from lsbench.report.tune_report import tune_html
 from lsbench.store.stored_run import read_run
+from support.inspection import LAYERS, inspection
 from support.stored_runs import Made, make_run
 from support.tune_folder import finalists, grid_trials, skipping_trials, write_search
 
@@ -184,3 +186,29 @@ def test_a_search_fits_a_phone_with_all_its_charts(tmp_path, opened):
         assert page.locator("svg.chart").count() == charts
         assert width_of(page) == 390
         assert seen == []
+
+
+def test_a_look_inside_is_read_cell_by_cell_and_fits_a_phone(tmp_path, opened):
+    path = tmp_path / "inspect.html"
+    path.write_text(inspect_page(inspection()))
+    page, seen = opened(path, DESK)
+    page.wait_for_selector("html[data-figures]")
+    names = page.locator(".plotly-figure").evaluate_all("them => them.map(one => one.id)")
+    assert names == ["agreement", "influence", "similarity", "lens-0", "lens-1"]
+    for name in names:
+        assert page.locator(f"#{name} svg.main-svg").count() > 0, name
+    cells = page.locator("#lens-0 .nsewdrag")
+    cells.scroll_into_view_if_needed()
+    box = cells.bounding_box()
+    # Layer 2 of the fifth token: another prediction than the last layer's.
+    cells.hover(position={"x": box["width"] * 1.5 / LAYERS, "y": box["height"] * 4.5 / 40})
+    told = page.locator("#lens-0 .hoverlayer .hovertext")
+    told.wait_for()
+    assert "layer 2, after “▁the”" in told.text_content()
+    assert "<b>evil</b>" in told.text_content()
+    assert "in the end: “▁the”" in told.text_content()
+    assert seen == []
+    page, seen = opened(path, PHONE)
+    page.wait_for_selector("html[data-figures]")
+    assert width_of(page) == 390
+    assert seen == []
