@@ -381,6 +381,7 @@ def _execute(
     if typical is not None and not folder.manifest.costs:
         view.stage("Measuring what a layer costs")
         folder.update_manifest(costs=backend.costs(typical), bandwidth=backend.bandwidth())
+        folder.update_manifest(loop_times=backend.loop_times(typical))
         _warn(backend, folder, typical, view)
     records, finished = folder.records(), folder.finished()
     total = len(requests.requests) * len(setup.choices)

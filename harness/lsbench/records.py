@@ -60,6 +60,23 @@ class Bandwidth(BaseModel):
     """Threads that read; None where a device read its own memory."""
 
 
+class LoopTimes(BaseModel):
+    """What a loop that is not the engine's spends its time on: one request, watched before any is timed.
+
+    Seconds from its first token to its last. Watching costs a few microseconds a layer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    decode_s: float
+    """All of it."""
+    layers_s: float
+    """Within the decoder layers of the model, whoever called them."""
+    head_s: float
+    """Within its output head."""
+
+
 class Outlook(BaseModel):
     """What a strategy's depths come to on a text that the model wrote itself, looked at before the run."""
 

@@ -194,7 +194,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--trial-prompts", type=int, default=12, help="prompts of each trial")
+    parser.add_argument("--trial-prompts", type=int, default=10, help="prompts of each trial")
     parser.add_argument("--prompts", type=int, default=30, help="of the whole runs")
     parser.add_argument("--tokens", type=int, default=16, help="generated for each prompt")
     parser.add_argument("--dtype", default="float32")

@@ -1,7 +1,7 @@
 import pytest
 
 from lsbench.measurement.time_shares import time_shares
-from lsbench.records import StepCost
+from lsbench.records import LoopTimes, StepCost
 
 L = 10
 
@@ -69,6 +69,46 @@ def test_a_draft_without_a_model_takes_no_steps(make_record):
     assert (found.layers, found.fixed) == pytest.approx((0.4, 3 / 200))
 
 
+def test_a_batch_by_hand(make_record):
+    """Two sequences: three steps of both, one of which stops at layer 4 once, then a step of one alone."""
+    both = {"batch": 0, "batch_size": 2, "ttft_s": 10.0, **COUNTED}
+    found = shares_of(
+        [
+            make_record(doc_id=0, tokens=5, layers_run=(10.0,) * 5, decode_s=200.0, **both),
+            make_record(doc_id=1, tokens=4, layers_run=(10.0, 10.0, 4.0, 10.0), decode_s=150.0, **both),
+        ]
+    )
+    seconds = {name: share * 200 for name, share in found.model_dump().items()}
+    # Between one token and five a layer costs 0.5 s more for each, the head as much, the rest an eighth.
+    pair, single = 2.5, 2.0
+    assert seconds["layers"] == pytest.approx(10 * pair + (4 * pair + 6 * single) + 10 * pair + 10 * single)
+    assert seconds["head"] == pytest.approx(3 * 5.5 + 5.0)
+    assert seconds["fixed"] == pytest.approx(3 * 1.125 + 1.0)
+    assert (found.draft_layers, found.checks, found.kv_fill, found.sampling) == (0, 0, 0, 0)
+
+
+def test_heads_that_a_batch_looked_at_together_are_not_told(make_record):
+    record = make_record(
+        layers_run=(10.0, 4.0, 4.0, 4.0), decode_s=100.0, batch=0, **{**COUNTED, "checks": 3}
+    )
+    assert shares_of([record]).checks is None
+
+
+def test_a_loop_that_was_watched_is_told(make_record):
+    records = [make_record("hf_generate", layers_run=None)]
+    watched = (
+        LoopTimes(label="other", decode_s=1.0, layers_s=0.1, head_s=0.1),
+        LoopTimes(label="hf_generate", decode_s=8.0, layers_s=4.0, head_s=1.0),
+    )
+    shares, reason = time_shares(records, (), L, watched)
+    assert reason is None
+    assert {name: share for name, share in shares.model_dump().items() if share is not None} == {
+        "layers": 0.5, "head": 0.125, "other": 0.375,
+    }  # fmt: skip
+    batched = [make_record("hf_generate", layers_run=None, batch=0, batch_size=2)]
+    assert time_shares(batched, (), L, watched)[0] is None
+
+
 def test_what_was_not_counted_is_not_told_and_stays_in_the_rest(make_record):
     found = shares_of([make_record(layers_run=(10.0,) * 4, decode_s=100.0)], (cost(1, 2.0, 5.0, 1.0),))
     assert (found.checks, found.kv_fill, found.sampling) == (None, None, None)
@@ -83,7 +123,8 @@ def test_costs_that_were_too_high_show_in_the_rest(make_record):
     ("changes", "costs", "says"),
     [
         ({"layers_run": None}, GREEDY, "loop of its own"),
-        ({"batch": 0, "batch_size": 2}, GREEDY, "decoded together"),
+        ({"batch": 0, "batch_size": 2, "drafted": 3}, GREEDY, "which of their drafts"),
+        ({"batch": 0, "batch_size": 2}, GREEDY[:1], "step of several tokens"),
         ({}, (), "was not measured"),
         ({"decode_s": 0.0, "token_ids": (1,)}, GREEDY, "nothing was decoded"),
         ({"drafted": 3, "accepted": 1, "verify_passes": 2}, GREEDY, "its drafts ran"),

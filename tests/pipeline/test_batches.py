@@ -54,6 +54,8 @@ def test_figures_are_of_batches_and_that_is_said(runs):
             assert strategy.speed.pairs > 0
             assert (strategy.speed.batches is None) == (size == 1)
             assert (strategy.ceiling is None) == (size == 3)
+        told = [method.time_shares is not None for method in (run.metrics.baseline, *run.metrics.strategies)]
+        assert told == [True, True, size == 1]  # which drafts shared a step with which is not kept
         assert any("decoded together, up to 3" in note for note in run.metrics.notes) == (size == 3)
     assert runs[0].metrics.strategies[1].parity.violations == 0
 

@@ -43,6 +43,10 @@ def test_everyone_is_measured_against_transformers_own_generate(spec_for):
     assert by_name["autoregressive"]["depth"]["mean_layers"] == 4
     assert by_name["hf_prompt_lookup"]["depth"] is None
     assert by_name["static_exit"]["fidelity"]["token_agreement"]["value"] < 1
+    for method in (written["baseline"], by_name["hf_assistant_early_exit"], by_name["hf_prompt_lookup"]):
+        shares = method["time_shares"]
+        assert shares["layers"] > shares["head"] > 0  # as watched before the run
+        assert (shares["checks"], method["no_time_shares"]) == (None, None)
     records = outcome.folder.records()
     assert {r.kv_bytes for r in records if r.kind == "generate" and r.strategy.startswith("hf_")} == {None}
     report = (outcome.folder.path / "report.md").read_text()

@@ -43,6 +43,7 @@ class DecoderStack:
     Attributes:
         model, agreement: as given.
         device: where the model is.
+        layers: transformers' own decoder layers, which a loop over the whole model calls.
 
     Raises:
         UnsupportedModel: no family declares the architecture, or it asks for what the engine cannot do.
@@ -66,7 +67,7 @@ class DecoderStack:
         self.embedding = cast(nn.Embedding, decoder.get_submodule(family.embedding))
         self.device: torch.device = self.embedding.weight.device
         self._embedding_factor = _option(config, family.embedding_multiplier)
-        layers = cast(nn.ModuleList, decoder.get_submodule(family.layers))
+        layers = self.layers = cast(nn.ModuleList, decoder.get_submodule(family.layers))
         attention = layers[0].get_submodule(family.attention)
         self.shape = AttentionShape(
             *(heads or family.heads(config)),

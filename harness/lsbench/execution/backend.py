@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
-from lsbench.records import Bandwidth, Outlook, RecordKey, SampleRecord, StepCost
+from lsbench.records import Bandwidth, LoopTimes, Outlook, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class Backend(Protocol):
 
     def bandwidth(self) -> Bandwidth | None:
         """What memory gives one rank of that copy; None for a model that caches hold."""
+        ...
+
+    def loop_times(self, typical: GenerateRequest) -> tuple[LoopTimes, ...]:
+        """What those who warmed up in loops of their own spend their time on, on that copy."""
         ...
 
     def outlooks(self) -> tuple[Outlook, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from lsbench.execution import collector
 from lsbench.execution.plan import Placement
-from lsbench.records import Bandwidth, Outlook, RecordKey, SampleRecord, StepCost
+from lsbench.records import Bandwidth, LoopTimes, Outlook, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class LocalBackend:
     def bandwidth(self) -> Bandwidth | None:
         """As the one worker measures it."""
         return self._worker.bandwidth()
+
+    def loop_times(self, typical: GenerateRequest) -> tuple[LoopTimes, ...]:
+        """As the one worker watches them."""
+        return self._worker.loop_times(typical)
 
     def outlooks(self) -> tuple[Outlook, ...]:
         """As the one worker foresees."""

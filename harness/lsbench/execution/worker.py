@@ -19,15 +19,16 @@ from lsbench.engine.graphs import about_graphs
 from lsbench.errors import BadInput, CannotRun, LsbenchError
 from lsbench.execution.bandwidth import bandwidth_behind
 from lsbench.execution.certificate import Certifier, Look
-from lsbench.execution.costs import DECODING_WIDTHS, DRAFTING_WIDTHS, RIDING_WIDTHS, measure_costs
+from lsbench.execution.costs import DRAFTING_WIDTHS, measure_costs, widths_up_to
 from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.lines import Kind, key_of, line_of, reason
+from lsbench.execution.loop_times import loop_times
 from lsbench.execution.outlook import outlooks
 from lsbench.execution.pieces import TextPieces
 from lsbench.execution.recheck import Comparison, compare
 from lsbench.execution.together import generate_together
 from lsbench.execution.turns import Turn, turns
-from lsbench.records import Bandwidth, Outlook, RecordKey, SampleRecord, StepCost
+from lsbench.records import Bandwidth, LoopTimes, Outlook, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request, ScoreRequest, ScoreWindow, StrategyChoice
 from lsbench.strategy import Preparation, Scored, Strategy
 from lsbench.strategy.calibration import CALIBRATION_TEXTS
@@ -93,6 +94,8 @@ class Worker:
         """Whether anyone drafts; None as long as nobody has run."""
         self._rides = False
         """Whether anyone lets older positions ride along."""
+        self._own_loops: set[str] = set()
+        """Who does not tell what a token runs."""
         self._prepared: set[str] = set()
         self.unavailable: dict[str, str] = {}
         """Who cannot run on this model or machine, by label, and why; known when all are prepared."""
@@ -173,16 +176,37 @@ class Worker:
                     # A strategy that fails here fails again where it counts.
                     self._drafts = self._drafts or record.drafted is not None
                     self._rides = self._rides or bool(record.older_rows)
+                    if record.kind == "generate" and record.error is None and record.layers_run is None:
+                        self._own_loops.add(contender.label)
 
     def costs(self, typical: GenerateRequest) -> tuple[StepCost, ...]:
         """What the parts of a step cost here, at the widths that those who warmed up use."""
-        alone = RIDING_WIDTHS if self._rides else DECODING_WIDTHS
-        widths = alone if self._drafts is False else DRAFTING_WIDTHS
+        together = max(2 if self._rides else 1, self._batch_size)
+        widths = widths_up_to(together) if self._drafts is False else DRAFTING_WIDTHS
         return measure_costs(self._stack, typical.prompt_tokens, widths, typical.sampling)
 
     def bandwidth(self) -> Bandwidth | None:
         """What memory gives here; None for a model that caches hold."""
         return bandwidth_behind(self._stack)
+
+    def loop_times(self, typical: GenerateRequest) -> tuple[LoopTimes, ...]:
+        """What those who warmed up in loops of their own spend their time on; nothing of batches."""
+        if self._batch_size > 1:
+            return ()
+        return tuple(
+            found
+            for contender in self._contenders
+            if contender.label in self._own_loops and (found := self._loop_times(contender, typical))
+        )
+
+    def _loop_times(self, contender: Contender, typical: GenerateRequest) -> LoopTimes | None:
+        try:
+            return loop_times(self._stack, self._tokenizer, contender, typical)
+        except Disagreement:
+            raise
+        except Exception as error:  # what is wrong with a strategy is told where it counts
+            self._stack.agreement.failed(error)
+            return None
 
     def outlooks(self) -> tuple[Outlook, ...]:
         """What can be foreseen of those beside the baseline; it only serves warnings, and so never fails."""

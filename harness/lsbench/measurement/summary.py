@@ -31,7 +31,7 @@ from lsbench.measurement.timing import (
     units,
 )
 from lsbench.metrics import BaselineMetrics, Metrics, ModelInfo, Speed, Status, StrategyMetrics, TaskScores
-from lsbench.records import SampleRecord, StepCost
+from lsbench.records import LoopTimes, SampleRecord, StepCost
 from lsbench.spec import StrategyChoice
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class RunContext:
     """What the run noted; repeated first."""
     costs: tuple[StepCost, ...] = ()
     """What the parts of a step cost where it ran, by width."""
+    loop_times: tuple[LoopTimes, ...] = ()
+    """Of those who decode in loops of their own."""
     bytes_per_second: float | None = None
     """Memory bandwidth there; None where it was not measured."""
     replicas: int = 1
@@ -89,6 +91,7 @@ def context_of(manifest: Manifest) -> RunContext:
         cores=manifest.hardware.cores,
         notes=manifest.notes,
         costs=manifest.costs,
+        loop_times=manifest.loop_times,
         bytes_per_second=manifest.bandwidth.bytes_per_second if manifest.bandwidth else None,
         replicas=placed.replicas if placed else 1,
         ranks=placed.tensor_parallel if placed else 1,
@@ -117,7 +120,7 @@ def summarise(
     written = generations(records, context.baseline)
     in_time = first_attempts(written)
     baseline_scores = scored.get(context.baseline, {})
-    shares, no_shares = time_shares(in_time, context.costs, context.model.num_layers)
+    shares, no_shares = time_shares(in_time, context.costs, context.model.num_layers, context.loop_times)
     baseline = BaselineMetrics(
         strategy=context.baseline,
         tokens_per_second=tokens_per_second(in_time),
@@ -218,7 +221,9 @@ def _strategy(
     }
     speed = _speed(written, timed, noise_found)
     measured = speed.speedup.value if speed is not None and speed.speedup is not None else None
-    shares, no_shares = time_shares(first_attempts(written), context.costs, context.model.num_layers)
+    shares, no_shares = time_shares(
+        first_attempts(written), context.costs, context.model.num_layers, context.loop_times
+    )
     metrics = StrategyMetrics(
         name=choice.name,
         options=choice.options,

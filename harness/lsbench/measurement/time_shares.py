@@ -7,15 +7,23 @@ What ``Ceiling.remainder`` calls the rest is less: there the baseline's own rest
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise, zip_longest
 from math import fsum
 
-from lsbench.measurement.ceiling import Work, alone_of, cost_at, seconds_beside, work_of
+from lsbench.measurement.ceiling import alone_of, cost_at, seconds_beside, work_of
+from lsbench.measurement.timing import Totals, decoded_together, token_count
 from lsbench.metrics import TimeShares
-from lsbench.records import SampleRecord, StepCost
+from lsbench.records import LoopTimes, SampleRecord, StepCost
+
+Seconds = dict[str, float | None]
+"""Of each part of ``TimeShares`` but the rest; None where it cannot be told."""
 
 
 def time_shares(
-    records: Sequence[SampleRecord], costs: Sequence[StepCost], num_layers: int
+    records: Sequence[SampleRecord],
+    costs: Sequence[StepCost],
+    num_layers: int,
+    watched: Sequence[LoopTimes] = (),
 ) -> tuple[TimeShares | None, str | None]:
     """The shares of decode time, or why there are none.
 
@@ -23,57 +31,104 @@ def time_shares(
         records: the generations of one label.
         costs: of this machine, by width.
         num_layers: L.
+        watched: loops that are not the engine's.
 
     Returns:
         the shares and None; or None and the reason, in words that follow the label and a colon.
     """
-    timed = [record for record in records if record.decode_s and len(record.token_ids or ()) > 1]
-    reason = _why_not(timed, costs)
-    if reason is not None:
-        return None, reason
-    work = work_of(timed, num_layers)
-    alone = alone_of(costs)
-    if work is None or alone is None or (work.drafted > 0 and len(costs) < 2):
-        return None, "it does not tell all that its drafts ran"
-    parts = _seconds(timed, work, costs, alone)
-    whole_s = fsum(record.decode_s or 0.0 for record in timed)
-    shares = {name: None if seconds is None else seconds / whole_s for name, seconds in parts.items()}
-    other = 1 - fsum(share for share in shares.values() if share is not None)
-    return TimeShares(**shares, other=other), None
-
-
-def _why_not(timed: Sequence[SampleRecord], costs: Sequence[StepCost]) -> str | None:
+    timed = [record for record in records if record.decode_s and token_count(record) > 1]
     if not timed:
-        return "nothing was decoded after a first token"
+        return None, "nothing was decoded after a first token"
+    together = any(record.batch is not None for record in timed)
     if any(record.layers_run is None for record in timed):
-        return "it decodes in a loop of its own, which does not tell what it runs"
-    if any(record.batch is not None for record in timed):
-        return "sequences decoded together, and which of them shared a step is not recorded"
+        found = next((times for times in watched if times.label == timed[0].label), None)
+        if found is None or together:
+            return None, "it decodes in a loop of its own, which does not tell what it runs"
+        return _of_a_loop(found), None
     if not costs:
-        return "what the parts of a step cost was not measured"
-    return None
+        return None, "what the parts of a step cost was not measured"
+    if together and any(record.drafted is not None for record in timed):
+        return None, "sequences decoded together, and which of their drafts shared a step is not kept"
+    if len(costs) < 2 and (together or any(record.drafted for record in timed)):
+        return None, "what a step of several tokens costs was not measured"
+    parts = _in_step(records, costs) if together else _alone(timed, costs, num_layers)
+    if parts is None:
+        return None, "it does not tell all that its drafts ran"
+    whole = Totals()
+    for batch in decoded_together(records):
+        whole.add(batch)
+    shares = {name: None if seconds is None else seconds / whole.decode_s for name, seconds in parts.items()}
+    return TimeShares(**shares, other=_rest(shares)), None
 
 
-def _seconds(
-    records: Sequence[SampleRecord], work: Work, costs: Sequence[StepCost], alone: StepCost
-) -> dict[str, float | None]:
-    """Of each part of ``TimeShares`` but the rest; None where it cannot be told."""
-    decoded = sum(len(record.layers_run or ()) - 1 for record in records)
+def _rest(shares: Seconds) -> float:
+    return 1 - fsum(share for share in shares.values() if share is not None)
+
+
+def _of_a_loop(times: LoopTimes) -> TimeShares:
+    shares: Seconds = {"layers": times.layers_s / times.decode_s, "head": times.head_s / times.decode_s}
+    return TimeShares(**shares, other=_rest(shares))
+
+
+def _alone(records: Sequence[SampleRecord], costs: Sequence[StepCost], num_layers: int) -> Seconds | None:
+    """Of generations that each had every step for itself."""
+    work, alone = work_of(records, num_layers), alone_of(costs)
+    if work is None or alone is None:
+        return None
+    decoded = sum(token_count(record) - 1 for record in records)
     accepted = sum(record.accepted or 0 for record in records)
     cycles = decoded / work.tokens
-    together = cost_at(costs, work.drafted + 1)
+    deciding = cost_at(costs, work.drafted + 1)
     drafted = cycles * work.drafted
     steps = drafted if work.draft_layers > 0 else 0.0
+    layers = work.resumed_layers * alone.layer_s + (work.layers - work.resumed_layers) * deciding.layer_s
     beside = seconds_beside(records, costs)
-    layers = work.resumed_layers * alone.layer_s + (work.layers - work.resumed_layers) * together.layer_s
     return {
         "draft_layers": drafted * work.draft_layers * alone.layer_s,
         "draft_heads": steps * work.draft_head * alone.head_s,
         "layers": cycles * layers,
-        "head": cycles * together.head_s,
-        "fixed": cycles * together.fixed_s + steps * alone.fixed_s,
+        "head": cycles * deciding.head_s,
+        "fixed": cycles * deciding.fixed_s + steps * alone.fixed_s,
         "checks": None if beside is None else beside.checks_s,
         "kv_fill": None if beside is None else beside.kv_fill_s,
         # Each drafted token is drawn, and each that no draft gave.
         "sampling": None if alone.draw_s is None else (drafted + decoded - accepted) * alone.draw_s,
+    }
+
+
+def _in_step(records: Sequence[SampleRecord], costs: Sequence[StepCost]) -> Seconds | None:
+    """Of sequences that decoded together without drafts: each brings one row to every step until it ends.
+
+    Whoever runs fewer layers in a step is taken to run some of those that others run: exits do, as do nested
+    skip sets. A step of n rows is taken to cost what it does with n tokens of one sequence.
+    """
+    alone = alone_of(costs)
+    if alone is None:
+        return None
+    layers: list[float] = []
+    head: list[float] = []
+    fixed: list[float] = []
+    for batch in decoded_together(records):
+        depths = zip_longest(*((record.layers_run or ())[1:] for record in batch))
+        for step in depths:
+            running = sorted((depth for depth in step if depth is not None), reverse=True)
+            whole = cost_at(costs, len(running))
+            head.append(whole.head_s)
+            fixed.append(whole.fixed_s)
+            for width, (depth, less) in enumerate(pairwise([*running, 0.0]), start=1):
+                if depth > less:
+                    layers.append((depth - less) * cost_at(costs, width).layer_s)
+    beside = seconds_beside(records, costs)
+    decoded = sum(token_count(record) - 1 for record in records)
+    looked = any(record.checks for record in records)
+    return {
+        "draft_layers": 0.0,
+        "draft_heads": 0.0,
+        "layers": fsum(layers),
+        "head": fsum(head),
+        "fixed": fsum(fixed),
+        # Those who look at the same time share a head, and how many did is not kept.
+        "checks": None if beside is None or looked else 0.0,
+        "kv_fill": None if beside is None else beside.kv_fill_s,
+        "sampling": None if alone.draw_s is None else decoded * alone.draw_s,
     }

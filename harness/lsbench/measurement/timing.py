@@ -20,7 +20,7 @@ _Columns = tuple[list[float], list[int], list[float], list[int]]
 
 
 @dataclass
-class _Totals:
+class Totals:
     """Seconds and tokens of one side of what is resampled, over its repeats."""
 
     decode_s: float = 0.0
@@ -38,7 +38,7 @@ class _Totals:
         self.generated += sum(map(token_count, together))
 
 
-def _runs(records: Iterable[SampleRecord]) -> list[list[SampleRecord]]:
+def decoded_together(records: Iterable[SampleRecord]) -> list[list[SampleRecord]]:
     """Records that decoded together, in order; one that decoded alone is by itself."""
     groups: dict[tuple[object, ...], list[SampleRecord]] = {}
     for place, record in enumerate(records):
@@ -114,14 +114,14 @@ def tokens_per_second(records: Iterable[SampleRecord]) -> float | None:
 
     Of sequences that decoded together it is what all of them together were given.
     """
-    total = _Totals()
+    total = Totals()
     for together in _timed(records):
         total.add(together)
     return total.decoded / total.decode_s if total.decode_s > 0 else None
 
 
 def _timed(records: Iterable[SampleRecord]) -> list[list[SampleRecord]]:
-    return [run for run in _runs(records) if any(tpot(record) is not None for record in run)]
+    return [run for run in decoded_together(records) if any(tpot(record) is not None for record in run)]
 
 
 def speedups(pairs: Sequence[Pair], noise: float | None = None) -> tuple[Speedup, EndToEndSpeedup] | None:
@@ -177,20 +177,20 @@ def noise(baseline: Sequence[SampleRecord]) -> float | None:
     return abs(1 / halves[0] - 1 / halves[1]) * overall
 
 
-def _totals(pairs: Sequence[Pair]) -> list[tuple[_Totals, _Totals]]:
+def _totals(pairs: Sequence[Pair]) -> list[tuple[Totals, Totals]]:
     before = _by_unit(pair.baseline for pair in pairs)
     after = _by_unit(pair.strategy for pair in pairs)
     return [(before[unit], after[unit]) for unit in before]
 
 
-def _by_unit(records: Iterable[SampleRecord]) -> dict[tuple[object, ...], _Totals]:
-    totals: dict[tuple[object, ...], _Totals] = {}
-    for together in _runs(records):
-        totals.setdefault(_unit(together[0]), _Totals()).add(together)
+def _by_unit(records: Iterable[SampleRecord]) -> dict[tuple[object, ...], Totals]:
+    totals: dict[tuple[object, ...], Totals] = {}
+    for together in decoded_together(records):
+        totals.setdefault(_unit(together[0]), Totals()).add(together)
     return totals
 
 
-def _decode_columns(both: list[tuple[_Totals, _Totals]]) -> _Columns:
+def _decode_columns(both: list[tuple[Totals, Totals]]) -> _Columns:
     return (
         [before.decode_s for before, _ in both],
         [before.decoded for before, _ in both],
@@ -199,7 +199,7 @@ def _decode_columns(both: list[tuple[_Totals, _Totals]]) -> _Columns:
     )
 
 
-def _whole_columns(both: list[tuple[_Totals, _Totals]]) -> _Columns:
+def _whole_columns(both: list[tuple[Totals, Totals]]) -> _Columns:
     return (
         [before.whole_s for before, _ in both],
         [before.generated for before, _ in both],

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from lsbench.errors import BadInput, DamagedResults
 from lsbench.metrics import ModelInfo, Status
-from lsbench.records import Bandwidth, Products, StepCost
+from lsbench.records import Bandwidth, LoopTimes, Products, StepCost
 from lsbench.spec import Frozen, RunSpec
 from lsbench.store.machine import GitState, Hardware
 from lsbench.store.placement import PlacementFacts
@@ -72,6 +72,8 @@ class Manifest(Frozen):
     """What the parts of a step cost, by width; empty when nothing was generated."""
     bandwidth: Bandwidth | None = None
     """Of memory, measured with the costs; None too where caches hold the model."""
+    loop_times: tuple[LoopTimes, ...] = ()
+    """Of those who decode in loops of their own, likewise."""
     sandbox: str | None = None
     """What confined generated code; None when none was run."""
     notes: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from lsbench.execution.cluster.session import RaySession, check_listens
 from lsbench.execution.leftovers import Ledger
 from lsbench.execution.plan import Placement, Resources, fit
 from lsbench.execution.turns import turns
-from lsbench.records import Bandwidth, Outlook, RecordKey, SampleRecord, StepCost
+from lsbench.records import Bandwidth, LoopTimes, Outlook, RecordKey, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, Request
 from lsbench.store.placement import HostFacts, PlacementFacts, RankFacts
 
@@ -149,6 +149,10 @@ class ClusterBackend:
     def bandwidth(self) -> Bandwidth | None:
         """On the first replica that is there, its ranks all at once."""
         return self._dispatch.first("bandwidth")
+
+    def loop_times(self, typical: GenerateRequest) -> tuple[LoopTimes, ...]:
+        """On the first replica that is there, its ranks all at once."""
+        return self._dispatch.first("loop_times", typical)
 
     def outlooks(self) -> tuple[Outlook, ...]:
         """On the first replica that is there, its ranks all at once."""

@@ -18,7 +18,7 @@ from lsbench.errors import BadInput, CannotRun
 from lsbench.execution import collector
 from lsbench.execution.cluster.assignment import Order
 from lsbench.execution.lines import reason
-from lsbench.records import Bandwidth, Outlook, SampleRecord, StepCost
+from lsbench.records import Bandwidth, LoopTimes, Outlook, SampleRecord, StepCost
 from lsbench.spec import GenerateRequest, StrategyChoice
 
 if TYPE_CHECKING:
@@ -220,6 +220,11 @@ class Rank:
         """As ``Worker.bandwidth``; every rank of a group reads at once, as it does in a step."""
         with _told("measuring memory"):
             return self._worker.bandwidth()
+
+    def loop_times(self, typical: GenerateRequest) -> tuple[LoopTimes, ...]:
+        """As ``Worker.loop_times``; every rank of a group is asked, since a step takes them all."""
+        with _told("watching loops"):
+            return self._worker.loop_times(typical)
 
     def outlooks(self) -> tuple[Outlook, ...]:
         """As ``Worker.outlooks``; every rank of a group is asked, since a step takes them all."""
