@@ -3,9 +3,17 @@
 (async () => {
   const view = document.getElementById("samples");
   if (!view) return;
-  const { layers, samples } = JSON.parse(await unpacked("sample-data"));
-  const choice = view.querySelector("select");
   const shown = view.querySelector(".shown");
+  let data;
+  try {
+    data = await unpacked("sample-data");
+  } catch (problem) {
+    shown.textContent = "This browser cannot unpack the samples.";
+    console.error(problem);
+    return;
+  }
+  const { layers, samples } = JSON.parse(data);
+  const choice = view.querySelector("select");
   const facts = document.getElementById("token-facts");
   const legend = view.querySelector(".legend");
   const answers = samples.flatMap((sample) => sample.answers);
@@ -68,7 +76,8 @@
       show();
     });
   }
-  for (const event of ["pointerover", "click"]) shown.addEventListener(event, point);
+  shown.addEventListener("pointerover", point);
+  addEventListener("click", point);
   shown.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") leave(); });
   addEventListener("scroll", place, { passive: true, capture: true });
   show();
@@ -90,6 +99,8 @@
       box.append("error" in answer ? element("p", "bad", answer.error) : written(answer));
       shown.lastChild.append(box);
     }
+    const prompt = shown.querySelector(".prompt");
+    prompt.scrollTop = prompt.scrollHeight;
     explain();
   }
 

@@ -12,7 +12,7 @@ from lsbench.report import figures
 from lsbench.report.plain import one_line, printable
 
 MOST_CHARACTERS = 12_000_000
-"""Of samples in a page, before they are compressed to about a fifth."""
+"""Of samples in a page, before they are compressed to about a third."""
 _PROMPT_CHARACTERS = 3000
 _TEXT_CHARACTERS = 20_000
 CUT = "[…]"
