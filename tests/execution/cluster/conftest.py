@@ -12,10 +12,10 @@ import os, signal, time
 from pathlib import Path
 from typing import Literal
 from lsbench.engine import ConstantPolicy, DepthPlan
-from lsbench.strategy import Strategy, StrategyOptions, option
+from lsbench.strategy import CannotRun, Strategy, StrategyOptions, option
 
 class FaultyOptions(StrategyOptions):
-    fault: Literal["kill", "hang", "fail", "slow"] = option("kill", help="what happens")
+    fault: Literal["kill", "hang", "fail", "slow", "absent"] = option("kill", help="what happens")
     doc: int = option(0, help="while this document runs")
     rank: int = option(0, help="on this rank")
     times: int = option(1, help="so often, then no more")
@@ -30,6 +30,12 @@ class Faulty(Strategy):
         self.plan = DepthPlan.full(preparation.num_layers)
         self.agreement = preparation.stack.agreement
         self.warm = False
+        if self.options.fault == "absent":
+            try:
+                (Path(self.options.marks) / "absent").touch(exist_ok=False)
+            except FileExistsError:
+                return  # on another replica it would be there
+            raise CannotRun("it is not on this host")
 
     def policy(self, request):
         return ConstantPolicy(self.plan)

@@ -58,16 +58,18 @@ def test_replicas_that_die_or_hang_cost_a_retry_and_nothing_else(
     spec_for, faulty, alone, watched, tmp_path, capfd
 ):
     dies, hangs, doomed = faulty("kill", 1), faulty("hang", 3), faulty("kill", 4, times=99)
-    spec = spec_for(
-        dies, hangs, doomed, tasks=TASKS, replicas=2, max_retries=1, max_new_tokens=8, dtype="float64"
-    )
+    everyone = (dies, hangs, doomed, faulty("absent", 0))
+    spec = spec_for(*everyone, tasks=TASKS, replicas=2, max_retries=1, max_new_tokens=8, dtype="float64")
     outcome = pipeline.run(spec, watched)
     records = outcome.folder.records()
-    labels = [choice.label for choice in spec.strategies]
+    *labels, absent = [choice.label for choice in spec.strategies]
     requests = [key for key in alone if key.kind in ("generate", "score")]
     assert {record.key for record in records if record.kind in ("generate", "score")} == {
         key._replace(strategy=label) for key in requests for label in ("autoregressive", *labels)
     }
+    # What cannot run on one replica runs on none.
+    assert outcome.folder.manifest.unavailable == {absent: "it is not on this host"}
+    assert outcome.metrics.strategies[3].unavailable == "it is not on this host"
     (lost,) = [record for record in records if record.error is not None]
     assert (lost.label, lost.task, lost.doc_id, lost.kind) == (labels[2], "tiny_generate", 4, "generate")
     assert "lost 2 times" in lost.error
