@@ -80,6 +80,7 @@ def test_quiet_is_the_text_alone(cli, generate_of, typed, expected):
     assert (said.out.rstrip("\n"), said.err) == (expected(PROMPT, 5).text.rstrip("\n"), "")
 
 
+@pytest.mark.slow
 def test_a_conversation_goes_on_with_all_that_was_said(cli, generate_of, typed, expected):
     typed("one two\nthree\n/new\none two\n/foo\n/exit\nnever asked\n")
     said = cli(*generate_of("-i", "--max-new-tokens", 6, "-q"))

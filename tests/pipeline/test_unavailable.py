@@ -12,7 +12,7 @@ from lsbench.report.tidy_csv import run_csv
 from lsbench.strategy import Strategy
 from support.runs import go
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 WHY = {"unfitting": "no tiny models, please", "unequipped": "needs an abacus, which is not installed"}
 
@@ -45,7 +45,6 @@ def _registered(register):
     register("unfitting", Unfitting)
 
 
-@pytest.mark.slow
 def test_others_run_and_every_format_says_why(spec_for):
     asked = ("unfitting", "static_exit:exit_layer=3", "unequipped")
     outcome = go(spec_for(*asked, tasks=("tiny_choice",), limit=1))
