@@ -61,11 +61,14 @@ def figure_html(figure: Figure, name: str, words: str = "") -> Markup:
         words: what the figure shows, in a sentence, for who cannot see it.
     """
     from markupsafe import Markup, escape
+    from plotly.io.json import to_json_plotly
 
-    figure.update_layout(template={"layout": _LOOK})
     height = figure.layout["height"] or _DEFAULT_HEIGHT
+    drawn = figure.to_plotly_json()
+    # Set here and not in the figure, which would take most of a page's time to check what is always the same.
+    drawn["layout"]["template"] = {"layout": _LOOK}
     # In single quotes, as JSON is full of double ones.
-    data = str(figure.to_json()).replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
+    data = str(to_json_plotly(drawn)).replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
     return Markup(
         f'<div class="plotly-figure" id="{escape(one_line(name))}" role="img" '
         f'aria-label="{escape(one_line(words or name))}" style="min-height: {height:g}px" '
