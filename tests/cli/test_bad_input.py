@@ -87,7 +87,7 @@ def test_products_that_there_are_not(cli, run_of, results, monkeypatch):
     [
         (("runn",), ["'runn'", "'run'"]),
         (("rn", "--help"), ["'rn'", "'run'"]),
-        (("frobnicate",), ["'frobnicate'", "Known: run, tune, report"]),
+        (("frobnicate",), ["'frobnicate'", "Known: run, tune, ", "compare", "report"]),
         (("ls", "strategy"), ["'strategy'", "'strategies'"]),
         (("report",), ["run"]),
         (("report", "none"), ["'none'"]),

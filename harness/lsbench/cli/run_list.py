@@ -79,6 +79,10 @@ def show(console: Console, runs: list[Listed]) -> None:
         console.print(Text(run.id, "bold"), soft_wrap=True)
         console.print(Text("  " + " · ".join(filter(None, about))), soft_wrap=True)
         table = Table.grid(padding=(0, 2))
+        table.add_column()
+        table.add_column(overflow="fold")  # gives way on a narrow terminal
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
         for outcome in run.strategies:
             said = outcome.verdict or ("too few prompts to tell" if outcome.speedup is not None else "")
             table.add_row("  ", Text(outcome.label), figures.ratio(outcome.speedup, outcome.ci95), said)
