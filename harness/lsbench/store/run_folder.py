@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import pydantic_core
 from pydantic import ValidationError
@@ -16,27 +15,22 @@ from lsbench.metrics import Metrics
 from lsbench.records import Products, RecordKey, SampleRecord
 from lsbench.spec import RunSpec
 from lsbench.store import machine
-from lsbench.store.atomic import remove_leftovers, write_atomically
+from lsbench.store.atomic import remove_leftovers
+from lsbench.store.held_folder import HeldFolder, cannot_write
 from lsbench.store.manifest import Manifest, first_problem, read_manifest
 from lsbench.store.naming import new_folder
 from lsbench.store.resume import changes_since
 from lsbench.store.samples import SamplesFile
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
 MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
 METRICS = "metrics.json"
-_LOCK = ".lock"
-_LOCK_PATIENCE_S = 0.3
-"""Long enough to outlast a reader that only asks whether anyone writes."""
 TORN_NOTE = (
     "The last line of samples.jsonl was cut short when the run was stopped; its request was run again."
 )
 
 
-class RunFolder:
+class RunFolder(HeldFolder):
     """A results folder.
 
     Opened, it only reads. ``create`` and ``resume`` take the folder's lock, and from then on this
@@ -45,10 +39,9 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
+        super().__init__(path, "Run")
         self._manifest = manifest
         self._samples = SamplesFile(path / SAMPLES)
-        self._lock: BaseFileLock | None = None
         self._finished: set[RecordKey] = set()
 
     @classmethod
@@ -97,10 +90,7 @@ class RunFolder:
             folder._acquire()
             folder.write_manifest(manifest)
         except OSError as error:
-            raise BadInput(
-                f"Cannot write results to {output}: {error.strerror or error}; choose a folder that can "
-                "be written to with --output DIR."
-            ) from error
+            raise cannot_write(output, error) from error
         return folder
 
     @classmethod
@@ -170,11 +160,6 @@ class RunFolder:
     def run_id(self) -> str:
         """The run's name, which is the folder's."""
         return self._manifest.run_id
-
-    @property
-    def reference(self) -> str:
-        """How to name this run in a command: its id where runs usually are, its path elsewhere."""
-        return self.run_id if self.path.parent == Path("results") else str(self.path)
 
     @property
     def manifest(self) -> Manifest:
@@ -272,28 +257,7 @@ class RunFolder:
         """
         if Path(name).name != name or name == SAMPLES:
             raise ValueError(f"not a file that is written whole: {name!r}")
-        try:
-            write_atomically(self.path / name, text)
-        except OSError as error:
-            raise BadInput(f"Cannot write {self.path / name}: {error.strerror or error}.") from error
-
-    def being_written(self) -> bool:
-        """Whether some process holds the folder's lock now."""
-        if self._lock is not None:
-            return True
-        if not (self.path / _LOCK).exists():
-            return False
-        import filelock
-
-        lock = filelock.FileLock(self.path / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            return True
-        except OSError:
-            return False
-        lock.release()
-        return False
+        self._replace(name, text)
 
     def discard_if_empty(self) -> None:
         """Remove the folder of a run that stopped before its first finished request."""
@@ -302,35 +266,9 @@ class RunFolder:
             self.close()
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def close(self) -> None:
-        """Give up the lock, if held."""
+    def _close_files(self) -> None:
         self._samples.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _acquire(self) -> None:
-        if self._lock is not None:
-            return
-        import filelock
-
-        lock = filelock.FileLock(self.path / _LOCK, timeout=_LOCK_PATIENCE_S)
-        try:
-            lock.acquire()
-        except filelock.Timeout as error:
-            raise BadInput(
-                f"Run {self.run_id} is being written by another process; wait until it ends, or stop it."
-            ) from error
-        self._lock = lock
 
     def _require_lock(self) -> None:
-        if self._lock is None:
+        if not self.is_held:
             raise RuntimeError(f"{self.path} is open for reading only; create or resume it to write")

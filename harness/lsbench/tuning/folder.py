@@ -5,15 +5,12 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import filelock
+from typing import Any
 
 from lsbench.errors import BadInput
 from lsbench.records import SampleRecord
 from lsbench.store import machine
-from lsbench.store.atomic import write_atomically
+from lsbench.store.held_folder import HeldFolder, cannot_write
 from lsbench.store.naming import new_folder
 from lsbench.store.samples import SamplesFile
 from lsbench.tuning.spec import TuneSpec
@@ -28,12 +25,10 @@ from lsbench.tuning.trials import (
 
 FINAL_SAMPLES = "final_samples.jsonl"
 """Every request that was timed on the final documents."""
-_LOCK = ".lock"
-_LOCK_PATIENCE_S = 0.3
 
 
-class TuneFolder:
-    """A folder, held for writing until it is closed; a context manager. Any thread may add to it.
+class TuneFolder(HeldFolder):
+    """A folder, held for writing until it is closed. Any thread may add to it.
 
     Args:
         path: where it is.
@@ -41,13 +36,12 @@ class TuneFolder:
     """
 
     def __init__(self, path: Path, manifest: TuneManifest) -> None:
-        self.path = path
+        super().__init__(path, "Search")
         self.manifest = manifest
         self._trials_file, self._samples_file = TrialsFile(path / TRIALS), SamplesFile(path / FINAL_SAMPLES)
         self._trials: list[Trial] = []
         self._samples: list[SampleRecord] = []
         self._guard = threading.RLock()
-        self._lock = filelock.FileLock(path / _LOCK, timeout=_LOCK_PATIENCE_S, thread_local=False)
 
     @classmethod
     def create(cls, spec: TuneSpec, gpus: tuple[str, ...], threads: int | None) -> TuneFolder:
@@ -74,13 +68,10 @@ class TuneFolder:
                 git=machine.git_state(),
             )
             folder = cls(path, manifest)
-            folder._lock.acquire()
+            folder._acquire()
             write_manifest(path, manifest)
         except OSError as error:
-            raise BadInput(
-                f"Cannot write results to {output}: {error.strerror or error}; choose a folder that can "
-                "be written to with --output DIR."
-            ) from error
+            raise cannot_write(output, error) from error
         return folder
 
     @classmethod
@@ -93,11 +84,9 @@ class TuneFolder:
         """
         folder = cls(path, read_manifest(path))
         try:
-            folder._lock.acquire()
-        except filelock.Timeout as error:
-            raise BadInput(
-                f"Search {path.name} is being written by another process; wait until it ends, or stop it."
-            ) from error
+            folder._acquire()
+        except OSError as error:
+            raise BadInput(f"Cannot write to {path}: {error.strerror or error}.") from error
         trials, samples = folder._trials_file.read(), folder._samples_file.read()
         if trials.torn_bytes:
             folder._trials_file.cut_to(trials.sound_bytes)
@@ -111,11 +100,6 @@ class TuneFolder:
     def tune_id(self) -> str:
         """Its name."""
         return self.path.name
-
-    @property
-    def reference(self) -> str:
-        """How a command names it: its id where results usually are, its path elsewhere."""
-        return self.tune_id if self.path.parent == Path("results") else str(self.path)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -162,21 +146,8 @@ class TuneFolder:
         Raises:
             BadInput: it cannot be written.
         """
-        try:
-            write_atomically(self.path / name, text)
-        except OSError as error:
-            raise BadInput(f"Cannot write {self.path / name}: {error.strerror or error}.") from error
+        self._replace(name, text)
 
-    def close(self) -> None:
-        """Let go of it."""
+    def _close_files(self) -> None:
         self._trials_file.close()
         self._samples_file.close()
-        self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
