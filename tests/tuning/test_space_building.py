@@ -153,3 +153,22 @@ def test_a_value_that_another_option_rules_out_everywhere_is_left_out(register):
     space = build_space(StrategyChoice(name="parity"), LAYERS)
     assert domains(space) == {"kind": Among(("plain", "odd")), "share": Real(0, 1)}
     assert space.to_choice(space.start).options in ({}, {"parity": 1})
+
+
+def test_what_must_be_given_and_does_not_say_where_to_look_is_asked_for(register):
+    class NeedyOptions(StrategyOptions):
+        width: int = option(help="how wide", ge=1)
+        depth: int = option(2, help="how deep", search=IntRange(1, 4))
+
+    class Needy(Strategy):
+        Options = NeedyOptions
+
+        def policy(self, request):
+            raise NotImplementedError
+
+    register("needy", Needy)
+    with pytest.raises(BadInput, match=r"'width' has no default .*--fix width=VALUE.*--space width="):
+        built("needy")
+    assert domains(built("needy", fixed=("width=3",))) == {"depth": Whole(1, 4)}
+    assert domains(built("needy", "width=1..3")) == {"width": Whole(1, 3), "depth": Whole(1, 4)}
+    assert built("needy", "width=1..3").default() is None

@@ -45,7 +45,8 @@ def build_space(
 
     Raises:
         BadInput: an unknown name (with the nearest valid one), a value that no setting of the other options
-            takes, an option both fixed and searched, or nothing left to search.
+            takes, an option both fixed and searched, one that must be given and is not, or nothing left to
+            search.
     """
     walk = _Walk(num_layers, strategy.options, narrowed or {}, skip_sets)
     walk.enter(strategy.name, "", "", (), (strategy.name,))
@@ -165,6 +166,12 @@ class _Walk:
             return
         wanted = self._domain(declared) if given is None else _like_declared(full, given, declared)
         if wanted is None:
+            # Among several drafters one that cannot be had is passed over.
+            if field.is_required() and not when:
+                raise BadInput(
+                    f"Option {full!r} has no default and does not say where to look: give --fix {full}=VALUE "
+                    f"or --space {full}=LOW..HIGH"
+                )
             return
         default = None if field.is_required() else field.default
         optional = given is None and not field.is_required() and default is None
