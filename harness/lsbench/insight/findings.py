@@ -166,7 +166,8 @@ def _skips(references: References, influence: Numbers, costs: Sequence[StepCost]
 
 def _skip_draft(judge: Judge, plan: DepthPlan, costs: Sequence[StepCost], stack: DecoderStack) -> Draft:
     drafts: list[Draft] = []
-    for length in range(1, MOST_DRAFTED + 1):
+    # The longest first: what it drafts serves all.
+    for length in range(MOST_DRAFTED, 0, -1):
         judged = _judged(judge, _Drafting(plan, length))
         drafts.append(
             Draft(
@@ -176,7 +177,7 @@ def _skip_draft(judge: Judge, plan: DepthPlan, costs: Sequence[StepCost], stack:
                 speedup=predict(judged, costs, stack.num_layers).speedup,
             )
         )
-    return max(drafts, key=lambda draft: draft.speedup)
+    return max(drafts, key=lambda draft: (draft.speedup, -draft.num_speculations))
 
 
 def _judged(judge: Judge, strategy: Strategy) -> Judgement:
