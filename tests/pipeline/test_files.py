@@ -95,7 +95,7 @@ def test_sample_lines_have_every_key_of_the_design(whole):
         if line["kind"] == "generate":
             expected = {"token_ids", "text", "stop_reason", "ttft_s", "decode_s", "layers_run"}
             expected |= {"checks", "filled", "spare_heads", "older_rows", "own_passes"}
-            expected |= {"peak_bytes", "kv_bytes"}
+            expected |= {"peak_bytes", "kv_bytes", "token_s", "token_texts"}
         else:
             expected = {"logprob", "is_greedy"} if line["kind"] == "score" else {"agreement"}
         always = {"schema", "strategy", "options", "label", "task", "doc_id", "idx", "repeat", "kind"}
@@ -145,5 +145,13 @@ def test_reports_and_manifest_are_written(whole):
     assert "static_exit" in (whole.folder.path / "report.html").read_text()
     assert "static_exit" in (whole.folder.path / "report.md").read_text()
     assert {path.name for path in whole.folder.path.iterdir()} <= {
-        *("manifest.json", "samples.jsonl", "metrics.json", "report.html", "report.md", ".lock"),
+        *(
+            "manifest.json",
+            "samples.jsonl",
+            "metrics.json",
+            "scores.json",
+            "report.html",
+            "report.md",
+            ".lock",
+        ),
     }
