@@ -69,6 +69,7 @@ def tune_of(tiny_model, tiny_tasks, results):
         (("-s", "static_exit", "--skip-sets", "lader"), ["--skip-sets", "'ladder'"]),
         (("-s", "static_exit", "--trials", "0"), ["--trials 0"]),
         (("-s", "static_exit", "--min-quality", "98"), ["--min-quality 98"]),
+        (("-s", "static_exit", "--quality", "exact_macth"), ["--quality", "'exact_macth'", "'exact_match'"]),
         (("-s", "static_exit", "--delta", "0.1"), ["--delta", "--risk"]),
         (("-s", "static_exit", "--risk", "0.1"), ["--risk", "dynamic_exit"]),
         (("-s", "static_exit", "-s", "dynamic_exit"), ["2 strategies", "--strategy NAME once"]),
@@ -163,7 +164,11 @@ def test_a_search_is_stopped_goes_on_and_is_reported(cli, processes, tune_of, ma
     assert html.count('<th scope="row">predicted ') == summary["search"]["predicted"]["trials"]
     assert "trials were finished before" in said.err
     assert len([line for line in said.err.splitlines() if "predicted trial" in line]) < len(trials)
-    printed = cli("run", "--config", folder / "best.yaml", "--print-config")
-    assert printed.code == 0
-    assert "name: static_exit" in printed.out
+    # Given flags go before what the search had; the rest is its own.
+    ran = cli("run", "--config", folder / "best.yaml", "--tasks", "tiny_many", "--limit", 1, "--json")
+    assert ran.code == 0, ran.err
+    (strategy,) = json.loads(ran.out)["strategies"]
+    assert strategy["name"] == "static_exit"
+    assert strategy["options"] == summary["best"]["options"]
+    assert strategy["speed"]["pairs"] == 1
     assert set(summary["best"]["options"]) <= {"exit_layer", "kv_fill"}

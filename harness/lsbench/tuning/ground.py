@@ -98,9 +98,9 @@ def find_ground(spec: TuneSpec, view: TuneView, resumed: TuneFolder | None) -> G
     view.stage("Reading tasks")
     everything = run.model_copy(update={"limit": None})
     requests = build_requests(everything, tokenizer, facts.context_length, facts.eos_token_ids)
-    split = _split(spec, requests)
     if spec.quality != AGREEMENT:
         check_metric(spec.quality, requests.tasks)
+    split = _split(spec, requests)
     tuning, final = _divided(requests.generations, split)
     held: list[GenerateRequest] = []
     if spec.risk is not None:
