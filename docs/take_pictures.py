@@ -47,6 +47,13 @@ def to_tokens(page: Page) -> None:
     tokens.nth(early[len(early) // 3]).hover()
 
 
+def to_layers(page: Page) -> None:
+    """The heatmap of tokens and layers, with a cell pointed at."""
+    page.locator("#lens").evaluate("section => section.scrollIntoView()")
+    page.locator("#lens-0 .nsewdrag").hover(position={"x": 300, "y": 200})
+    page.locator("#lens-0 .hoverlayer .hovertext").wait_for()
+
+
 @dataclass(frozen=True)
 class Picture:
     """One picture.
@@ -71,6 +78,7 @@ TAKEN = (
     Picture("report-dark", "report", (1000, 1000), "dark", to_tokens),
     Picture("report-phone", "report", (390, 844)),
     Picture("inspect", "inspect"),
+    Picture("inspect-tokens", "inspect", (1000, 1100), "dark", to_layers),
 )
 
 
