@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lsbench.metrics import Interval
+from lsbench.report.charts import tick_text, ticks
 from lsbench.report.plotly_page import chart_text
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def forest(
     *,
     tick_format: str = "",
     bounds: tuple[float, float] | None = None,
+    ratios: bool = False,
 ) -> Figure:
     """Points with whiskers over a common axis.
 
@@ -59,6 +62,7 @@ def forest(
         reference: a value worth a line across, such as "no difference".
         tick_format: of the axis, in d3's notation.
         bounds: what no value can leave, such as 0 and 1 for a share; then the axis ends there.
+        ratios: whether values are ratios; then twice is as far from 1 as half.
     """
     from plotly.graph_objects import Figure, Scatter
 
@@ -82,7 +86,16 @@ def forest(
     if reference is not None:
         figure.add_vline(reference, line={"color": "var(--quiet)", "dash": "dash", "width": 1})
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title_text=axis, tickformat=tick_format, range=_range(estimates, reference, bounds))
+    figure.update_xaxes(title_text=axis, tickformat=tick_format)
+    ends = [end for one in estimates for end in (one.value, *(one.interval or ()))]
+    ends += [] if reference is None else [reference]
+    if ratios:
+        low, high = _roomy([math.log10(end) for end in ends])
+        marks = _ratio_ticks(10**low, 10**high)
+        figure.update_xaxes(type="log", range=[low, high])
+        figure.update_xaxes(tickvals=marks, ticktext=[tick_text(mark) for mark in marks])
+    else:
+        figure.update_xaxes(range=_within(_roomy(ends), bounds))
     name_rows(figure, names)
     return figure
 
@@ -125,16 +138,25 @@ def _whiskers(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _range(
-    estimates: Sequence[Estimate], reference: float | None, bounds: tuple[float, float] | None
-) -> list[float]:
-    """All intervals, the reference, and some room; never empty."""
-    ends = [end for one in estimates for end in (one.value, *(one.interval or ()))]
-    ends += [] if reference is None else [reference]
+def _roomy(ends: Sequence[float]) -> tuple[float, float]:
+    """From the least to the greatest, and some room; never empty."""
     low, high = min(ends), max(ends)
     room = 0.06 * (high - low) or 0.05 * max(abs(high), 0.2)
+    return low - room, high + room
+
+
+def _within(range_: tuple[float, float], bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """Not beyond the bounds but for a little, so that a point upon one is seen whole."""
     if bounds is None:
-        return [low - room, high + room]
-    # A little beyond a bound, so that a point upon it is seen whole.
+        return range_
     edge = 0.02 * (bounds[1] - bounds[0])
-    return [max(low - room, bounds[0] - edge), min(high + room, bounds[1] + edge)]
+    return max(range_[0], bounds[0] - edge), min(range_[1], bounds[1] + edge)
+
+
+def _ratio_ticks(low: float, high: float) -> list[float]:
+    """Round numbers, each about twice the one before where there is room for that."""
+    if high < 4 * low:
+        return ticks(low, high)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    doubled = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    return [mark for mark in doubled if low <= mark <= high]

@@ -32,7 +32,7 @@ def speed_chart(metrics: Metrics) -> Chart | None:
                 )
     if not estimates:
         return None
-    figure = forest(estimates, "× the baseline's speed", 1.0)
+    figure = forest(estimates, "× the baseline's speed", 1.0, ratios=True)
     return chart(
         "speedup",
         figure,
