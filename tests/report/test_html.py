@@ -193,6 +193,9 @@ def test_the_charts_show_what_the_metrics_say(metrics_of, slower, scores_only, r
         0.019,
     )
     assert len(data["speedup"]) == 4
+    axis = page.figures["speedup"]["layout"]["xaxis"]
+    assert axis["type"] == "log"
+    assert axis["ticktext"] == ["0.92", "0.94", "0.96", "0.98", "1"]
 
     (quality,) = [name for name in data if name.startswith("quality")]
     assert [point["x"] for point in data[quality]] == [[0.089]] * 3
