@@ -14,8 +14,8 @@ from lsbench.strategy import PolicyDraft, Preparation, Strategy, speculate
 from lsbench.strategy.registry import resolve
 from support.judging import llama_bench
 
-PROMPTS = tuple(tuple((7 * text + 3 * place) % 340 + 2 for place in range(40)) for text in range(3))
-READ = 32
+PROMPTS = tuple(tuple((13 * text + 3 * place) % 340 + 2 for place in range(40)) for text in range(3))
+READ = 24
 END = 2
 """Of the model's texts."""
 

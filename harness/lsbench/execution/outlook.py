@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from lsbench.engine.stack import DecoderStack
     from lsbench.execution.worker import Contender
 
-_TEXTS = 8
-_READ, _WRITTEN = 32, 24
+_TEXTS = 6
+_READ, _WRITTEN = 24, 24
 """Tokens that are read of each text, and written after it."""
 _FEWEST = 6
 """Tokens written in any case; further ones within ``_BUDGET_S``."""
