@@ -105,16 +105,7 @@ def tiny() -> Callable[..., Tiny]:
     return make_tiny
 
 
-QUICK = ("biased", "tied")
-
-
-@pytest.fixture(
-    scope="session",
-    params=[
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name)
-        for name in sorted(SHAPES)
-    ],
-)
+@pytest.fixture(scope="session", params=sorted(SHAPES))
 def each_tiny(request: pytest.FixtureRequest) -> Tiny:
     """Every shape in turn, in float64."""
     return make_tiny(request.param)
