@@ -3,13 +3,12 @@
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from support.packages import Run, install
+from support.packages import Installed, install
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = DOCS / "write-a-strategy.md"
@@ -31,21 +30,19 @@ class Followed:
     """A reader who has written and installed everything."""
 
     folder: Path
-    python: Run
+    package: Installed
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return self.python(*command, folder=self.folder)
+        return self.package.run(*command, folder=self.folder)
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory) -> Iterator[Followed]:
+def followed(tmp_path_factory) -> Followed:
     folder = tmp_path_factory.mktemp("reader")
     for name, text in files().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    package = install(folder / "lsbench-periodic", tmp_path_factory.mktemp("installed"))
-    with package.python() as python:
-        yield Followed(folder, python)
+    return Followed(folder, install(folder / "lsbench-periodic", tmp_path_factory.mktemp("installed")))
 
 
 def test_the_folder_it_draws_is_the_folder_it_makes():
