@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from lsbench.errors import BadInput
-from lsbench.spec import BASELINE, DEFAULT_MODEL, Frozen, GenerateRequest, Sampling, StrategyChoice
+from lsbench.spec import BASELINE, DEFAULT_MODEL, Dtype, Frozen, GenerateRequest, Sampling, StrategyChoice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,25 +24,10 @@ if TYPE_CHECKING:
     from lsbench.execution.worker import Contender
     from lsbench.records import SampleRecord
     from lsbench.report.answer_pace import Written
+    from lsbench.view import Progress
 
 TASK = "prompt"
 """What stands for a task in the record of a completion."""
-
-
-class Progress(Protocol):
-    """Who is told what is done before anything can be written."""
-
-    def stage(self, text: str) -> None:
-        """What is being done where nothing is counted."""
-        ...
-
-    def update(self, stage: str, done: int, total: int | None) -> None:
-        """How far a download or conversion has come."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something a reader of the figures must know."""
-        ...
 
 
 class CompletionSpec(Frozen):
@@ -51,7 +36,7 @@ class CompletionSpec(Frozen):
     strategy: StrategyChoice = StrategyChoice(name=BASELINE)
     model: str = DEFAULT_MODEL
     revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64", "int8wo"] = "auto"
+    dtype: Dtype = "auto"
     device: str = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] = 256

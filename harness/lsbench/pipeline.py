@@ -6,10 +6,9 @@ spec -> requests -> plan -> worker (engine, strategy) -> records -> store -> sco
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lsbench.errors import (
     EXIT_CLAIM_FAILED,
@@ -35,54 +34,7 @@ if TYPE_CHECKING:
     from lsbench.records import Products, SampleRecord
     from lsbench.spec import GenerateRequest
     from lsbench.store.run_folder import RunFolder
-
-
-class View(Protocol):
-    """Who is told how far the run has come; ``report.live.LiveView`` is one."""
-
-    def stage(self, text: str) -> None:
-        """What is being done where nothing is counted."""
-        ...
-
-    def update(self, stage: str, done: int, total: int | None) -> None:
-        """How far a download or conversion has come."""
-        ...
-
-    def start(self, total_requests: int, done_already: int = 0) -> None:
-        """The counting of requests begins."""
-        ...
-
-    def request_done(
-        self,
-        task: str,
-        doc_id: int,
-        strategy: str,
-        tokens_per_second: float | None = None,
-        speedup: float | None = None,
-        layers: float | None = None,
-        failed: bool = False,
-    ) -> None:
-        """One request is finished under one strategy."""
-        ...
-
-    def replica(
-        self,
-        index: int,
-        state: str,
-        task: str | None,
-        doc_id: int | None,
-        tokens_per_second: float | None,
-        ranks: int,
-    ) -> None:
-        """What one copy of the model is doing: starting, running, idle, restarting or lost.
-
-        Task and document are those in hand, tokens per second its latest; ``ranks`` share the copy.
-        """
-        ...
-
-    def note(self, text: str) -> None:
-        """Something the reader of the results must know."""
-        ...
+    from lsbench.view import View
 
 
 @dataclass(frozen=True)
@@ -156,7 +108,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
     from lsbench.execution.backend import backend_for
     from lsbench.execution.machine import devices, model_bytes, use_threads
     from lsbench.execution.remarks import about_products, about_turns, about_weights
-    from lsbench.execution.setup import Setup
+    from lsbench.execution.setup import Setup, check_left
     from lsbench.execution.shards import check_shardable
     from lsbench.store.manifest import ModelFacts
     from lsbench.store.naming import ensure_writable
@@ -190,7 +142,7 @@ def run(spec: RunSpec, view: View, resume: RunFolder | None = None) -> RunOutcom
                 if contender is contenders[0]:
                     raise
                 unavailable[contender.label] = str(error)
-        _check_left([contender.label for contender in contenders[1:]], unavailable)
+        check_left([contender.label for contender in contenders[1:]], unavailable)
 
     source = resolve_model(spec.model, spec.revision, view, check_against)
     facts = model_facts(source.path)
@@ -365,6 +317,7 @@ def _execute(
     spec: RunSpec, folder: RunFolder, backend: Backend, setup: Setup, requests: RequestSet, view: View
 ) -> None:
     """Run what is not finished, and keep each record as it comes; in the end nothing of the model is left."""
+    from lsbench.execution.setup import check_left
     from lsbench.measurement.depth import mean_layers
     from lsbench.measurement.so_far import SpeedSoFar
     from lsbench.measurement.timing import tokens_per_second
@@ -375,7 +328,7 @@ def _execute(
     for label, why in unavailable.items():
         view.note(f"{label} cannot run here: {why}")
     setup = setup.without(unavailable)
-    _check_left([choice.label for choice in setup.others], unavailable)
+    check_left([choice.label for choice in setup.others], unavailable)
     folder.update_manifest(placements=(*folder.manifest.placements, *backend.facts()))
     typical = requests.typical
     if typical is not None and not folder.manifest.costs:
@@ -403,27 +356,6 @@ def _execute(
         )
     folder.add_notes(*backend.remarks())
     backend.close()
-
-
-def _check_left(labels: Collection[str], unavailable: Mapping[str, str]) -> None:
-    """Refuse a run of which nothing is left but the baseline.
-
-    Args:
-        labels: of those beside it.
-        unavailable: by label, why it cannot run.
-
-    Raises:
-        CannotRun: none of those that were asked for can.
-    """
-    if unavailable and unavailable.keys() >= set(labels):
-        raise CannotRun(
-            "Nothing is left to compare with the baseline. "
-            + " ".join(f"{label} cannot run here: {_sentence(why)}" for label, why in unavailable.items())
-        )
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _warn(backend: Backend, folder: RunFolder, typical: GenerateRequest, view: View) -> None:

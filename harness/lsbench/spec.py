@@ -64,6 +64,8 @@ INT8_WEIGHTS = "int8wo"
 A quantized model is another model: its baseline runs it too, and its scores are never taken for those of
 float weights."""
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64", "int8wo"]
+
 
 class RunSpec(Frozen):
     """One ``lsbench run``, fully resolved: what the manifest records and ``--config`` reads."""
@@ -73,7 +75,7 @@ class RunSpec(Frozen):
     tasks: tuple[str, ...]
     model: str = DEFAULT_MODEL
     revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64", "int8wo"] = "auto"
+    dtype: Dtype = "auto"
     """``int8wo`` is ``INT8_WEIGHTS``; ``auto`` never means it."""
     device: str = "auto"
     include_path: str | None = None

@@ -5,8 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import comb
 
+from lsbench_tasks.execution import run_programs
+
 PAPER_K = (1, 10, 100)
 """The k of the paper; those above the number of samples are left out, and that number itself is added."""
+
+
+def run_each(programs: Sequence[Sequence[tuple[str, str]]]) -> list[list[bool]]:
+    """Run all programs of all problems in one batch.
+
+    Args:
+        programs: for each problem, its programs, each with what tests it.
+
+    Returns:
+        for each problem, which of them passed.
+    """
+    verdicts = iter(run_programs([program for own in programs for program in own]))
+    return [[next(verdicts) for _ in own] for own in programs]
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lsbench.engine import DecoderStack
+from lsbench.engine import DecoderStack, Session
+from lsbench.strategy.loops import decode
+from support.drafting import FULL, request_for, tokens_of
 from support.models import random_llama, single_thread
 
 Install = Callable[..., Path]
@@ -45,3 +47,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 def stack() -> DecoderStack:
     """Six layers of random weights, large enough that every layer changes the prediction; float64."""
     return DecoderStack(random_llama(4, vocab_size=61, num_hidden_layers=6, intermediate_size=80).double())
+
+
+@pytest.fixture(scope="module")
+def greedy(stack: DecoderStack) -> list[int]:
+    """What the full model says, token by token."""
+    return tokens_of(list(decode(Session(stack), request_for(120), FULL)))

@@ -1,43 +1,19 @@
 """The draft-and-verify loop: what it runs, what it emits, and what any author's draft may do."""
 
-import random
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, DepthPolicy, Session
-from lsbench.spec import GenerateRequest, Sampling
+from lsbench.spec import Sampling
 from lsbench.strategy import (
     Draft,
-    Drafted,
-    Emitted,
     HiddenStates,
     PolicyDraft,
     Verification,
     draft_cost,
     speculate,
 )
-from lsbench.strategy.loops import decode
-from support.requests import generate_request
-
-PROMPT = (5, 17, 3, 44, 8, 21, 9)
-LAYERS = 6
-FULL = ConstantPolicy(DepthPlan.full(LAYERS))
-
-
-def request_for(count: int = 24, **given) -> GenerateRequest:
-    return generate_request(PROMPT, count, **given)
-
-
-def tokens_of(emitted: list[Emitted]) -> list[int]:
-    return [token for emission in emitted for token in emission.tokens]
-
-
-@pytest.fixture(scope="module")
-def greedy(stack: DecoderStack) -> list[int]:
-    """What the full model says, token by token."""
-    return tokens_of(list(decode(Session(stack), request_for(120), FULL)))
+from support.drafting import FULL, LAYERS, PROMPT, Clockwork, Costly, Told, request_for, tokens_of
 
 
 @pytest.fixture
@@ -52,21 +28,6 @@ def rows(stack: DecoderStack, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         monkeypatch.setattr(block, "run_mlp", counted)
     return counts
-
-
-class Told(Draft):
-    """Proposes what it was told, from where the output stands, and remembers what it was asked."""
-
-    def __init__(self, output: list[int]) -> None:
-        self.output = output
-        self.asked: list[int] = []
-
-    def propose(self, session, last, count, sampler) -> Iterator[Drafted]:
-        done = session.lengths[0] - len(PROMPT) + 1
-        assert session.exact_lengths == session.lengths
-        assert (*session.tokens(), last)[len(PROMPT) :][-1] == last
-        self.asked.append(count)
-        yield from map(Drafted, self.output[done:])
 
 
 class TestEmission:
@@ -277,63 +238,6 @@ class TestSampling:
         emitted = list(speculate(Session(stack), request_for(31, sampling=self.drawn), PolicyDraft(FULL), 4))
         assert [e.drafted for e in emitted if e.drafted is not None] == [4] * 6
         assert sum(len(e.tokens) for e in emitted if e.kind == "accepted") == 24
-
-
-class Clockwork:
-    """A clock that moves when the engine works, by what it was set to."""
-
-    now = 0.0
-
-    def __init__(self, device: torch.device) -> None:
-        pass
-
-    def now_s(self) -> float:
-        return Clockwork.now
-
-
-class Costly(Session):
-    """A verifying pass takes 1, and 0.04 for every row beyond the first."""
-
-    def verify(self, tokens, observer=None, first=None):
-        Clockwork.now += 1 + 0.04 * (tokens.shape[1] - 1)
-        return super().verify(tokens, observer, first)
-
-
-class Sometimes(Told):
-    """Right with a given chance, at a given price; where it is right is the same however much is drafted."""
-
-    def __init__(self, output: list[int], chance: float, price: float) -> None:
-        super().__init__(output)
-        self.price = price
-        chances = random.Random(8)
-        right = [chances.random() < chance for _ in output]
-        self.output = [
-            token if is_right else (token + 1) % 61 for token, is_right in zip(output, right, strict=True)
-        ]
-
-    def propose(self, session, last, count, sampler) -> Iterator[Drafted]:
-        for drafted in super().propose(session, last, count, sampler):
-            Clockwork.now += self.price
-            yield drafted
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("chance", "price"), [(0.95, 0.05), (0.5, 0.2)])
-def test_adapting_takes_about_as_long_as_the_best_fixed_number(
-    stack: DecoderStack, greedy: list[int], monkeypatch: pytest.MonkeyPatch, chance: float, price: float
-) -> None:
-    monkeypatch.setattr(draft_cost, "Clock", Clockwork)
-
-    def took(count: int, adaptive: bool) -> float:
-        Clockwork.now = 0.0
-        draft = Sometimes(greedy, chance, price)
-        emitted = list(speculate(Costly(stack), request_for(110), draft, count, adaptive))
-        assert tokens_of(emitted) == greedy[:110]
-        return Clockwork.now
-
-    fixed = [took(count, False) for count in range(1, 9)]
-    assert max(fixed) > 1.25 * min(fixed)
-    assert took(8, True) <= 1.08 * min(fixed)
 
 
 def test_a_drafts_wish_for_the_prompts_perplexity_is_met(stack: DecoderStack) -> None:

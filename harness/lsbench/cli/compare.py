@@ -48,13 +48,10 @@ def compare(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table.")] = False,
 ) -> int:
     """Put runs side by side, with intervals on their differences; of one run, its strategies."""
-    from lsbench.cli.formats import check_file, chosen_format, put
+    from lsbench.cli.formats import put, written_form
     from lsbench.measurement.comparison import compare as compare_runs
 
-    check_file(output_file)
-    form = chosen_format(format_, output_file, _FORMATS)
-    if json_ and form is not None and output_file is None:
-        raise BadInput("--json and --format would both be on stdout; give one, or --output-file FILE")
+    form = written_form(format_, output_file, _FORMATS, json_)
     comparison = compare_runs([_read(name, output) for name in runs], force, against)
     if json_:
         sys.stdout.write(comparison.model_dump_json(by_alias=True, indent=2) + "\n")

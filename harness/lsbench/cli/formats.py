@@ -31,6 +31,19 @@ def chosen_format(given: str | None, file: Path | None, known: tuple[str, ...]) 
     return found
 
 
+def written_form(given: str | None, file: Path | None, known: tuple[str, ...], as_json: bool) -> str | None:
+    """``chosen_format``, where ``--json`` leaves room for it and the file can be written to.
+
+    Raises:
+        BadInput: either does not hold, or there is no such form.
+    """
+    check_file(file)
+    form = chosen_format(given, file, known)
+    if as_json and form is not None and file is None:
+        raise BadInput("--json and --format would both be on stdout; give one, or --output-file FILE")
+    return form
+
+
 def check_file(file: Path | None) -> None:
     """Refuse what cannot be written to before anything is made.
 

@@ -44,7 +44,7 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> int:
     """Make report.html and report.md again from the folder of a run or a search."""
-    from lsbench.cli.formats import check_file, chosen_format, put
+    from lsbench.cli.formats import put, written_form
     from lsbench.cli.show import show_outcome, show_tune
     from lsbench.pipeline import reread
     from lsbench.pipeline import rescore as rescore_run
@@ -52,10 +52,7 @@ def report(
     from lsbench.store.listing import find_run
     from lsbench.tuning.listing import named_tune
 
-    check_file(output_file)
-    form = chosen_format(format_, output_file, _FORMATS)
-    if json_ and form is not None and output_file is None:
-        raise BadInput("--json and --format would both be on stdout; give one, or --output-file FILE")
+    form = written_form(format_, output_file, _FORMATS, json_)
     search = named_tune(run, output)
     if search is not None:
         from lsbench.report.tune_report import write_tune_reports

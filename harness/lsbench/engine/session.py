@@ -13,8 +13,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,28 +26,9 @@ from lsbench.engine.plan import DepthPlan, check_plan
 from lsbench.engine.policy import DepthPolicy, StepContext
 from lsbench.engine.stack import DecoderStack
 from lsbench.engine.step_request import Observer, StepOutcome, StepRequest
+from lsbench.engine.step_result import StepResult
 from lsbench.engine.stepping import take_step as take_step_alone
 from lsbench.engine.tally import Tally
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step gave.
-
-    Attributes:
-        logits: [B, T, V]; minus infinity for tokens that the step's head leaves out.
-        layers_run: [B, T] float64; a layer run in part counts its share of weight bytes.
-        flags: for each sequence, for each of its tokens, 2L flags of the sub-layers it ran.
-    """
-
-    logits: Tensor
-    layers_run: npt.NDArray[np.float64]
-    flags: tuple[tuple[tuple[bool, ...], ...], ...]
-
-    @cached_property
-    def runs(self) -> npt.NDArray[np.bool_]:
-        """[B, T, 2L] ``flags``."""
-        return np.array(self.flags, dtype=bool)
 
 
 class Session:

@@ -17,30 +17,7 @@ if TYPE_CHECKING:
     from lsbench.execution.setup import Setup
     from lsbench.spec import RunSpec
     from lsbench.store.placement import PlacementFacts
-
-
-class Progress(Protocol):
-    """Who is told what is being done."""
-
-    def stage(self, text: str) -> None:
-        """What is being done where nothing is counted."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something the reader of the results must know."""
-        ...
-
-    def replica(
-        self,
-        index: int,
-        state: str,
-        task: str | None,
-        doc_id: int | None,
-        tokens_per_second: float | None,
-        ranks: int,
-    ) -> None:
-        """What one copy of the model is doing: starting, running, idle, restarting or lost."""
-        ...
+    from lsbench.view import ReplicaProgress
 
 
 class Backend(Protocol):
@@ -138,7 +115,7 @@ class Backend(Protocol):
     ) -> None: ...
 
 
-def backend_for(spec: RunSpec, view: Progress) -> Backend:
+def backend_for(spec: RunSpec, view: ReplicaProgress) -> Backend:
     """The backend that a run asks for; ``auto`` needs no Ray for one process. Nothing is started.
 
     Args:

@@ -14,10 +14,10 @@ from lsbench.records import Bandwidth, LoopTimes, Outlook, RecordKey, SampleReco
 from lsbench.spec import GenerateRequest, Request
 
 if TYPE_CHECKING:
-    from lsbench.execution.backend import Progress
     from lsbench.execution.setup import Setup
     from lsbench.execution.worker import Worker
     from lsbench.store.placement import PlacementFacts
+    from lsbench.view import ReplicaProgress
 
 
 class LocalBackend:
@@ -28,7 +28,7 @@ class LocalBackend:
         view: is told of progress.
     """
 
-    def __init__(self, placement: Placement, view: Progress) -> None:
+    def __init__(self, placement: Placement, view: ReplicaProgress) -> None:
         self._placement = placement
         self._view = view
         self._made: Worker | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from lsbench.execution.stopping import TextTokens
@@ -10,6 +11,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> tuple[str, ...]:
+    """What each of some tokens, at least one, adds to the text."""
+    pieces = TextPieces(tokenizer)
+    *before, last = [pieces.push(token) for token in token_ids]
+    return (*before, last + pieces.rest())
 
 
 class TextPieces:

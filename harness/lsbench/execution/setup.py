@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from lsbench.errors import CannotRun
 from lsbench.execution.worker import Contender, Worker
 from lsbench.spec import Frozen, RunSpec, StrategyChoice
 from lsbench.strategy.registry import resolve
@@ -125,3 +126,24 @@ class Setup(Frozen):
 
 def _chooses(name: str) -> bool:
     return name.startswith("LSBENCH_") and name != _OF_THE_HOST
+
+
+def check_left(labels: Collection[str], unavailable: Mapping[str, str]) -> None:
+    """Refuse a run of which nothing is left but the baseline.
+
+    Args:
+        labels: of those beside it.
+        unavailable: by label, why it cannot run.
+
+    Raises:
+        CannotRun: none of those that were asked for can.
+    """
+    if unavailable and unavailable.keys() >= set(labels):
+        raise CannotRun(
+            "Nothing is left to compare with the baseline. "
+            + " ".join(f"{label} cannot run here: {_sentence(why)}" for label, why in unavailable.items())
+        )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -24,7 +24,7 @@ from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.lines import Kind, key_of, line_of, reason
 from lsbench.execution.loop_times import loop_times
 from lsbench.execution.outlook import outlooks
-from lsbench.execution.pieces import TextPieces
+from lsbench.execution.pieces import token_texts
 from lsbench.execution.recheck import Comparison, compare
 from lsbench.execution.together import generate_together
 from lsbench.execution.turns import Turn, turns
@@ -256,7 +256,9 @@ class Worker:
             left = [request for request, key in zip(turn.requests, keys, strict=True) if key not in finished]
             again = [attempts.get(key_of(contender.label, request, request.kind), 0) + 1 for request in left]
             for record in self._generations(contender, replace(turn, requests=tuple(left)), again):
-                record = self._with_texts(record)
+                if record.token_ids:  # told when no clock counts it
+                    texts = token_texts(self._tokenizer, record.token_ids)
+                    record = record.model_copy(update={"token_texts": texts})
                 self.remember(record)
                 yield record
         for request in turn.requests:
@@ -332,14 +334,6 @@ class Worker:
             return line(**vars(generate(self._stack, self._tokenizer, contender.strategy, request, batch)))
         except Exception as error:  # one request's failure is recorded, and the run goes on
             return self._failed(line, error)
-
-    def _with_texts(self, record: SampleRecord) -> SampleRecord:
-        """The record with what each of its tokens adds to the text, which no clock counts."""
-        if not record.token_ids:
-            return record
-        pieces = TextPieces(self._tokenizer)
-        *before, last = [pieces.push(token) for token in record.token_ids]
-        return record.model_copy(update={"token_texts": (*before, last + pieces.rest())})
 
     def _line(
         self, contender: Contender, request: Request, kind: Kind, attempt: int

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from lsbench.engine.loading import ModelFacts
     from lsbench.engine.stack import DecoderStack
     from lsbench.insight.findings import Findings
-    from lsbench.pipeline import View
     from lsbench.spec import GenerateRequest
     from lsbench.tuning.references import Reference, References
+    from lsbench.view import Progress
 
 
 def check(spec: InspectSpec) -> None:
@@ -46,7 +46,7 @@ def check(spec: InspectSpec) -> None:
         check_task_names(spec.run.tasks, spec.run.include_path)
 
 
-def inspect(spec: InspectSpec, view: View) -> tuple[Inspection, Path]:
+def inspect(spec: InspectSpec, view: Progress) -> tuple[Inspection, Path]:
     """Look inside a model.
 
     Args:
@@ -77,10 +77,10 @@ def inspect(spec: InspectSpec, view: View) -> tuple[Inspection, Path]:
     dtype = resolve_dtype(run.dtype, device)
     source = resolve_model(run.model, run.revision, view)
     facts = model_facts(source.path)
-    requests, notes = _requests(spec, source.path, facts, load_tokenizer(source.path))
+    tokenizer = load_tokenizer(source.path)
+    requests, notes = _requests(spec, source.path, facts, tokenizer)
     threads = use_threads(run.threads)
     stack, remarks = _load(source.path, dtype, device, facts, view)
-    tokenizer = load_tokenizer(source.path)
     view.stage("Writing the model's own continuations")
     references = make_references(stack, tokenizer, requests, source.sha256)
     if not references.references:
@@ -165,7 +165,7 @@ def _of_prompts(spec: InspectSpec, path: Path) -> list[GenerateRequest]:
 
 
 def _load(
-    path: Path, dtype: str, device: str, facts: ModelFacts, view: View
+    path: Path, dtype: str, device: str, facts: ModelFacts, view: Progress
 ) -> tuple[DecoderStack, list[str]]:
     """The model, and what a reader should know of how it is run."""
     import torch

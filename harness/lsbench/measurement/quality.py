@@ -12,7 +12,8 @@ from lsbench.measurement.statistics import (
     ratio_of_totals_interval,
     unseen_change,
 )
-from lsbench.metrics import Difference, Measured, TaskScores
+from lsbench.metrics import Difference, TaskScores
+from lsbench.store.scores import Scored
 
 
 class Additive(Protocol):
@@ -26,35 +27,6 @@ class Additive(Protocol):
     @property
     def value(self) -> Callable[[Sequence[float]], float]:
         """From the sums to the metric."""
-        ...
-
-
-class Scored(Protocol):
-    """What is needed of one task's scores under one strategy."""
-
-    @property
-    def n(self) -> int:
-        """Documents scored."""
-        ...
-
-    @property
-    def failed(self) -> int:
-        """Documents left without an answer."""
-        ...
-
-    @property
-    def metrics(self) -> Mapping[str, Measured]:
-        """Each metric over all documents."""
-        ...
-
-    @property
-    def per_doc(self) -> Mapping[str, Mapping[int, float]]:
-        """Each metric for every document, by document number; absent where it is no mean of such values."""
-        ...
-
-    @property
-    def weights(self) -> Mapping[str, Mapping[int, float]]:
-        """For those of ``per_doc`` whose mean is weighted, each document's weight."""
         ...
 
 

@@ -19,7 +19,7 @@ from lsbench.measurement.pairing import (
     pair_up,
 )
 from lsbench.measurement.parity import about_parity, parity
-from lsbench.measurement.quality import Scored, task_scores
+from lsbench.measurement.quality import task_scores
 from lsbench.measurement.time_shares import time_shares
 from lsbench.measurement.timing import (
     noise,
@@ -33,6 +33,7 @@ from lsbench.measurement.timing import (
 from lsbench.metrics import BaselineMetrics, Metrics, ModelInfo, Speed, Status, StrategyMetrics, TaskScores
 from lsbench.records import LoopTimes, SampleRecord, StepCost
 from lsbench.spec import StrategyChoice
+from lsbench.store.scores import Scored
 
 if TYPE_CHECKING:
     from lsbench.store.manifest import Manifest

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsbench.comparison import Comparison, Front, FrontPoint
 from lsbench.report import figures
+from lsbench.report.chart import BASELINE_COLOUR, Chart, chart, colour_of
 from lsbench.report.comparison_content import (
     HOW_TO_READ,
     ON_FRONT,
@@ -19,16 +20,13 @@ from lsbench.report.comparison_content import (
     warning,
 )
 from lsbench.report.plain import one_line
-from lsbench.report.plotly_page import chart_text, figure_html, plotly_script, script_policy
+from lsbench.report.plotly_page import chart_text, plotly_script, script_policy
 from lsbench.report.templates import environment
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from plotly.graph_objects import Figure
 
 _HEIGHT = 380
-_COLOURS = 6
-"""Of the page's series."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,6 @@ class _Point:
 class _Front:
     quality: str
     points: tuple[_Point, ...]
-
-
-@dataclass(frozen=True)
-class _Chart:
-    caption: str
-    drawing: Markup
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -106,11 +98,11 @@ def _quality(front: Front, point: FrontPoint) -> str:
     return figures.score(point.quality, None, decimals)
 
 
-def _chart(comparison: Comparison, front: Front, place: int) -> _Chart:
+def _chart(comparison: Comparison, front: Front, place: int) -> Chart:
     best = ", ".join(point.row for point in front.points if point.on_front)
     better = "higher" if front.higher_is_better else "lower"
     caption = f"Speed against {one_line(front.quality)} ({better} is better); {ON_FRONT}: {best}."
-    return _Chart(caption, figure_html(_figure(comparison, front), f"front-{place}", caption))
+    return chart(f"front-{place}", _figure(comparison, front), caption)
 
 
 def _figure(comparison: Comparison, front: Front) -> Figure:
@@ -124,7 +116,7 @@ def _figure(comparison: Comparison, front: Front) -> Figure:
             x=[point.speedup for point in best],
             y=[point.quality for point in best],
             mode="lines",
-            line={"color": "var(--quiet)", "dash": "dot"},
+            line={"color": BASELINE_COLOUR, "dash": "dot"},
             hoverinfo="skip",
         )
     )
@@ -136,8 +128,7 @@ def _figure(comparison: Comparison, front: Front) -> Figure:
             f"{row_name(row)}: {figures.ratio(point.speedup, point.speedup_ci95)}, "
             f"{front.quality} {_quality(front, point)}"
         )
-        series = runs.index(row.run) % _COLOURS + 1
-        colour = "var(--quiet)" if row.is_baseline else f"var(--series-{series})"
+        colour = BASELINE_COLOUR if row.is_baseline else colour_of(runs.index(row.run))
         figure.add_trace(
             Scatter(
                 x=[point.speedup],
@@ -157,7 +148,7 @@ def _figure(comparison: Comparison, front: Front) -> Figure:
                 hoverinfo="text",
             )
         )
-    figure.add_vline(1, line={"color": "var(--quiet)", "dash": "dash", "width": 1})
+    figure.add_vline(1, line={"color": BASELINE_COLOUR, "dash": "dash", "width": 1})
     figure.update_layout(height=_HEIGHT, showlegend=False)
     figure.update_xaxes(title_text="speedup against the run's own baseline", ticksuffix="×")
     figure.update_yaxes(

@@ -37,15 +37,15 @@ def speed_chart(metrics: Metrics) -> Chart | None:
         "speedup",
         figure,
         "Filled: decoding alone. Hollow: with reading the prompt. Right of the broken line is faster than "
-        "the baseline; where the whisker, the 95% interval, crosses it, no difference is shown.",
+        "the baseline; where the whisker, the 95% interval, comes within 1% of it, no difference is claimed.",
     )
 
 
 def quality_charts(metrics: Metrics) -> list[Chart]:
     """For each metric of each task that can tell strategies apart, their differences from the baseline; the
     first few of them."""
-    drawn = (_difference(metrics, *pair, number) for number, pair in enumerate(_compared(metrics), 1))
-    return list(drawn)[:_MOST_QUALITY_CHARTS]
+    shown = _compared(metrics)[:_MOST_QUALITY_CHARTS]
+    return [_difference(metrics, *pair, number) for number, pair in enumerate(shown, 1)]
 
 
 def agreement_chart(metrics: Metrics) -> Chart | None:

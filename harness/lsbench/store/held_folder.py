@@ -45,21 +45,7 @@ class HeldFolder(ABC):
 
     def being_written(self) -> bool:
         """Whether some process holds the folder's lock now."""
-        if self.is_held:
-            return True
-        if not (self.path / _LOCK).exists():
-            return False
-        import filelock
-
-        lock = filelock.FileLock(self.path / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            return True
-        except OSError:
-            return False
-        lock.release()
-        return False
+        return self.is_held or is_being_written(self.path)
 
     def close(self) -> None:
         """Give up the lock, if held."""
@@ -112,6 +98,23 @@ class HeldFolder(ABC):
             write_atomically(self.path / name, text)
         except OSError as error:
             raise BadInput(f"Cannot write {self.path / name}: {error.strerror or error}.") from error
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether some process holds the lock of the folder at ``path`` now."""
+    if not (path / _LOCK).exists():
+        return False
+    import filelock
+
+    lock = filelock.FileLock(path / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
 
 
 def cannot_write(output: Path, error: OSError) -> BadInput:

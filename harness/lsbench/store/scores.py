@@ -21,7 +21,7 @@ SCORES = "scores.json"
 
 
 class Scored(Protocol):
-    """What is kept of one task's scores under one strategy."""
+    """One task's scores under one strategy."""
 
     @property
     def n(self) -> int:
@@ -39,11 +39,6 @@ class Scored(Protocol):
         ...
 
     @property
-    def higher_is_better(self) -> Mapping[str, bool]:
-        """For each metric, whether more is better."""
-        ...
-
-    @property
     def per_doc(self) -> Mapping[str, Mapping[int, float]]:
         """Each metric for every document, where it is a mean of such values."""
         ...
@@ -51,6 +46,15 @@ class Scored(Protocol):
     @property
     def weights(self) -> Mapping[str, Mapping[int, float]]:
         """For those of ``per_doc`` whose mean is weighted, each document's weight."""
+        ...
+
+
+class Directed(Scored, Protocol):
+    """The same with which way is up."""
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """For each metric, whether more is better."""
         ...
 
 
@@ -75,7 +79,7 @@ class StoredScores(Frozen):
     """By label, the baseline's included, then task."""
 
 
-def write_scores(folder: RunFolder, scored: Mapping[str, Mapping[str, Scored]]) -> None:
+def write_scores(folder: RunFolder, scored: Mapping[str, Mapping[str, Directed]]) -> None:
     """Replace ``scores.json``.
 
     Args:

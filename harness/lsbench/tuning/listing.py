@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lsbench.errors import BadInput, LsbenchError, unknown
+from lsbench.store.held_folder import is_being_written
 from lsbench.store.listing import LATEST, list_runs
 from lsbench.store.overview import StrategyOutcome
 from lsbench.tuning.trials import MANIFEST, TuneManifest, read_manifest
@@ -146,24 +147,6 @@ def _listing(path: Path) -> TuneListing:
 
 def _status(path: Path, manifest: TuneManifest) -> Literal["running", "complete", "interrupted", "failed"]:
     """``interrupted`` for one that was killed, whatever its manifest still says."""
-    if manifest.status != "running" or _held(path):
+    if manifest.status != "running" or is_being_written(path):
         return manifest.status
     return "interrupted"
-
-
-def _held(path: Path) -> bool:
-    """Whether some process holds the folder's lock now."""
-    lock_path = path / ".lock"
-    if not lock_path.exists():
-        return False
-    import filelock
-
-    lock = filelock.FileLock(lock_path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        return True
-    except OSError:
-        return False
-    lock.release()
-    return False

@@ -6,37 +6,14 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from lsbench.tuning.trials import Trial
+from lsbench.view import ReplicaProgress
 
 
-class TuneView(Protocol):
+class TuneView(ReplicaProgress, Protocol):
     """``report.tune_live.TuneLiveView`` is one. Any thread may call it.
 
     A method may raise ``KeyboardInterrupt``: the user has asked to stop.
     """
-
-    def stage(self, text: str) -> None:
-        """What is being done where no trial runs: loading, caching references, measuring costs."""
-        ...
-
-    def update(self, stage: str, done: int, total: int | None) -> None:
-        """How far a download or conversion has come."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something the reader of the results must know."""
-        ...
-
-    def replica(
-        self,
-        index: int,
-        state: str,
-        task: str | None,
-        doc_id: int | None,
-        tokens_per_second: float | None,
-        ranks: int,
-    ) -> None:
-        """What one copy of the model is doing: starting, running, idle, restarting or lost."""
-        ...
 
     def begin(
         self,

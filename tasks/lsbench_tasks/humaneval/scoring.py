@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lsbench_tasks.execution import run_programs
+from lsbench_tasks.programs import run_each
 
 
 def run_tests(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, str]]) -> list[list[bool]]:
@@ -17,13 +17,15 @@ def run_tests(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, st
     Returns:
         For each problem, which of its completions passed.
     """
-    programs = [
-        (doc["prompt"] + completion, f"{doc['test']}\ncheck({doc['entry_point']})")
-        for doc, completions in zip(docs, responses, strict=True)
-        for completion in completions
-    ]
-    verdicts = iter(run_programs(programs))
-    return [[next(verdicts) for _ in completions] for completions in responses]
+    return run_each(
+        [
+            [
+                (doc["prompt"] + completion, f"{doc['test']}\ncheck({doc['entry_point']})")
+                for completion in own
+            ]
+            for doc, own in zip(docs, responses, strict=True)
+        ]
+    )
 
 
 def solution_bits(

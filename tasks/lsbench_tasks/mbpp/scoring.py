@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lsbench_tasks.execution import run_programs
+from lsbench_tasks.programs import run_each
 
 
 def run_tests(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[bool]]:
@@ -18,10 +18,9 @@ def run_tests(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, An
     Returns:
         For each problem, which of its programs passed all its tests, after the problem's own preparation.
     """
-    programs = [
-        (program, "\n".join([doc["test_setup_code"], *doc["test_list"]]))
-        for doc, own in zip(docs, responses, strict=True)
-        for program in own
-    ]
-    verdicts = iter(run_programs(programs))
-    return [[next(verdicts) for _ in own] for own in responses]
+    return run_each(
+        [
+            [(program, "\n".join([doc["test_setup_code"], *doc["test_list"]])) for program in own]
+            for doc, own in zip(docs, responses, strict=True)
+        ]
+    )

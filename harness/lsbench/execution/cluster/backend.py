@@ -27,8 +27,8 @@ from lsbench.spec import GenerateRequest, Request
 from lsbench.store.placement import HostFacts, PlacementFacts, RankFacts
 
 if TYPE_CHECKING:
-    from lsbench.execution.backend import Progress
     from lsbench.execution.setup import Setup
+    from lsbench.view import ReplicaProgress
 
 _ROOM_S = 60.0
 """How long a cluster that others use too may take to make room."""
@@ -51,7 +51,7 @@ class ClusterBackend:
     def __init__(
         self,
         placement: Placement,
-        view: Progress,
+        view: ReplicaProgress,
         address: str | None = None,
         max_retries: int = 2,
         patience: Patience | None = None,

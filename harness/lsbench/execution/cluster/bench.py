@@ -17,12 +17,12 @@ from lsbench.execution.turns import turns
 from lsbench.records import RecordKey, SampleRecord
 
 if TYPE_CHECKING:
-    from lsbench.execution.backend import Progress
     from lsbench.execution.cluster.group import Group
     from lsbench.execution.cluster.patience import Patience
     from lsbench.execution.setup import Setup
     from lsbench.execution.turns import Turn
     from lsbench.spec import GenerateRequest, Request, StrategyChoice
+    from lsbench.view import ReplicaProgress
 
 _LOOK_EVERY_S = 0.2
 _STARTS = 3
@@ -50,7 +50,9 @@ class Bench:
         log: the file that says why it was lost.
     """
 
-    def __init__(self, group: Group, setup: Setup, patience: Patience, view: Progress, log: Path) -> None:
+    def __init__(
+        self, group: Group, setup: Setup, patience: Patience, view: ReplicaProgress, log: Path
+    ) -> None:
         self._group, self._setup, self._patience = group, setup, patience
         self._view, self._log = view, log
         self._down = False

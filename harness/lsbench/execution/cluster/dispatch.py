@@ -18,12 +18,12 @@ from lsbench.records import RecordKey, SampleRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lsbench.execution.backend import Progress
     from lsbench.execution.cluster.group import Group
     from lsbench.execution.cluster.patience import Patience
     from lsbench.execution.setup import Setup
     from lsbench.execution.turns import Turn
     from lsbench.spec import GenerateRequest
+    from lsbench.view import ReplicaProgress
 
 _LOOK_EVERY_S = 0.2
 """So often an interruption, and a replica that is silent, is looked for."""
@@ -49,7 +49,7 @@ class Dispatch:
         warm_up: Sequence[GenerateRequest],
         max_retries: int,
         patience: Patience,
-        view: Progress,
+        view: ReplicaProgress,
         logs: Path,
     ) -> None:
         self._groups = groups
