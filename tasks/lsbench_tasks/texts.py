@@ -5,7 +5,7 @@ Every output of a document counts (``--repeats``): means are over all of them, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,10 @@ def corpus_bleu(counts: Sequence[Sequence[float]]) -> float:
     sums = [round(sum(column)) for column in zip(*counts, strict=True)]
     common, runs = sums[:_ORDERS], sums[_ORDERS : 2 * _ORDERS]
     return float(BLEU.compute_bleu(common, runs, *sums[2 * _ORDERS :], smooth_method="exp").score)
+
+
+FORMULAS: Mapping[str, Callable[[Sequence[Sequence[float]]], float]] = {"bleu": corpus_bleu}
+"""By name, metrics of a corpus that follow from what its documents add up to."""
 
 
 def has_words(text: str) -> bool:

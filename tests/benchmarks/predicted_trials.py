@@ -53,7 +53,9 @@ OTHERS = (
     "self_speculative:draft=dynamic_exit,draft.threshold=0.6,draft.candidate_layers=[8,16],num_speculations=3",
     "dynamic_exit:threshold=0.7,candidate_layers=[8,16,24]",
     "dynamic_exit:threshold=0.7,candidate_layers=[8,16,24],kv_fill=propagate",
+    "dynamic_exit:threshold=0.7,candidate_layers=[8,16,24],kv_fill=mask",
     "dynamic_skip:max_skip_ratio=0.3",
+    "dynamic_skip:max_skip_ratio=0.3,kv_fill=mask",
     "static_exit:exit_layer=16",
 )
 

@@ -179,6 +179,16 @@ def test_without_scores_of_documents_quality_has_no_interval(make: Make, first: 
     assert any("Run B has no scores of its documents" in note and "--rescore" in note for note in found.notes)
 
 
+def test_a_metric_of_the_whole_corpus_is_made_again_from_what_resampled_documents_add_up_to(make: Make):
+    ours, theirs = (8, 9, 8, 7, 9, 8), (4, 5, 4, 3, 5, 4)
+    one, other = (make({EXIT: Made([1] * 6, SOLVED, alike=alike)}) for alike in (ours, theirs))
+    change = pair(compare([one, other]), "B1", "A1").tasks["things"].difference["bleu"]
+    # All runs of words alike in so many of ten: BLEU is that share, with as many words as the reference.
+    assert change.value == pytest.approx(100 * (sum(theirs) - sum(ours)) / 60)
+    # Each document of the one is four of ten better, so that whatever is drawn differs by as much.
+    assert change.ci95 == pytest.approx((change.value, change.value))
+
+
 def test_too_few_prompts_have_no_interval(make: Make):
     few = [Made([1, 1, 1], SOLVED[:3]), Made([1, 2, 1], SOLVED[:3])]
     found = compare([make({EXIT: few[0], SKIP: few[1]}, Made([1, 1, 1], SOLVED[:3]))])

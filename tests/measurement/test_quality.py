@@ -16,6 +16,8 @@ class Sums:
 
     parts: Mapping[int, tuple[float, ...]]
 
+    formula = None
+
     def value(self, sums: Sequence[float]) -> float:
         return (sums[0] / sums[1]) ** 2
 

@@ -12,6 +12,7 @@ from lsbench.spec import RunSpec, StrategyChoice
 from lsbench.store.manifest import ModelFacts
 from lsbench.store.placement import HostFacts, PlacementFacts, RankFacts
 from lsbench.store.run_folder import RunFolder
+from lsbench.store.scores import Additive
 
 BASELINE = "autoregressive"
 MODEL = ModelInfo(id="tiny", num_layers=4, dtype="float32", sha256="ab")
@@ -24,6 +25,7 @@ class Scores:
         self.failed = failed
         self.metrics = {metric: Measured(value=sum(values) / len(values), stderr=0.1)}
         self.weights: dict[str, dict[int, float]] = {}
+        self.totals: dict[str, Additive] = {}
         self.per_doc = {metric: {doc: float(value) for doc, value in enumerate(values)}}
 
 

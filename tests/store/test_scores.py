@@ -22,6 +22,15 @@ def test_scores_come_back_by_document(tmp_path):
     assert read_scores(folder) == found
 
 
+def test_a_metric_of_the_corpus_comes_back_as_what_its_documents_add_to_it(tmp_path):
+    folder = make_run(tmp_path, {"autoregressive": Made([1, 1, 1], (True, False, True), alike=(2, 4, 9))})
+    found = read_scores(folder)
+    assert found is not None
+    bleu = found.strategies["autoregressive"]["things"].totals["bleu"]
+    assert bleu.parts[2] == (9, 9, 9, 9, 10, 10, 10, 10, 10, 10)
+    assert bleu.value([15] * 4 + [30] * 6) == pytest.approx(50)
+
+
 def test_folders_of_before_have_none_and_damage_is_told(tmp_path):
     folder = make_run(tmp_path, MADE, scores=False)
     assert read_scores(folder) is None

@@ -13,7 +13,7 @@ from lsbench.spec import BASELINE, RunSpec, parse_strategy
 from lsbench.store.machine import Hardware
 from lsbench.store.manifest import ModelFacts
 from lsbench.store.run_folder import SAMPLES, RunFolder
-from lsbench.store.scores import write_scores
+from lsbench.store.scores import CorpusSums, write_scores
 
 MODEL = ModelFacts(id="tiny", path=None, sha256="ab" * 32, num_layers=4, dtype="float32")
 HARDWARE = Hardware(system="Linux", cpu="Made-up 3000", cores=2, memory_bytes=1 << 30)
@@ -29,11 +29,13 @@ class Made:
         seconds: of decoding ten tokens.
         passed: whether it solved the document.
         agreed: how many of the baseline's ten tokens it would have chosen.
+        alike: of ten tokens and runs of each length, how many a reference text has too; what BLEU counts.
     """
 
     seconds: Sequence[float]
     passed: Sequence[bool]
     agreed: Sequence[int] = ()
+    alike: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class MadeScores:
     failed: int = 0
     higher_is_better: Mapping[str, bool] = field(default_factory=lambda: {"exact_match": True})
     weights: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    totals: Mapping[str, CorpusSums] = field(default_factory=dict)
 
 
 def make_run(
@@ -131,4 +134,9 @@ def _records(label: str, one: Made, task: str, doc: int, prompt: str) -> list[Sa
 def _scores(one: Made) -> MadeScores:
     values = {doc: float(passed) for doc, passed in enumerate(one.passed)}
     mean = sum(values.values()) / len(values)
-    return MadeScores(len(values), {"exact_match": Measured(value=mean, stderr=0.1)}, {"exact_match": values})
+    metrics, totals = {"exact_match": Measured(value=mean, stderr=0.1)}, {}
+    if one.alike:
+        parts = {doc: (float(alike),) * 4 + (10.0,) * 6 for doc, alike in enumerate(one.alike)}
+        bleu = totals["bleu"] = CorpusSums(formula="bleu", parts=parts)
+        metrics["bleu"] = Measured(value=bleu.value([sum(column) for column in zip(*parts.values(), strict=True)]))
+    return MadeScores(len(values), metrics, {"exact_match": values}, totals=totals)

@@ -133,11 +133,12 @@ class GraphedDecoder:
         rotary: tuple[Tensor, Tensor],
         keys: Sequence[Tensor],
         values: Sequence[Tensor],
+        states: Sequence[Tensor] = (),
     ) -> Tensor:
         """Run sub-layers ``begin`` to ``end``, which writes keys and values of the rows.
 
-        Every row sees the positions of its sequence up to its own. Arguments and outcome are those of
-        ``NativeDecoder.run``: ``places`` is on the CPU, all else on the device.
+        Every row sees the positions of its sequence up to its own that are not masked. Arguments and outcome
+        are those of ``NativeDecoder.run``: ``places`` and ``states`` are on the CPU, all else on the device.
         """
         if begin == end:
             return hidden
@@ -145,11 +146,11 @@ class GraphedDecoder:
         step = StaticStep(self._blocks, self._scale, begin, end, groups, keys, values)
         # A graph is right for whoever is at the addresses that it was recorded with.
         addresses = tuple((tensor.data_ptr(), tensor.shape) for tensor in (*keys, *values))
-        key = (begin, end, groups, hidden.shape, hidden.dtype, addresses)
-        inputs = hidden, places[2], *rotary
+        key = (begin, end, groups, hidden.shape, hidden.dtype, addresses, bool(states))
+        inputs = hidden, places[2], *rotary, *step.seen(states)
         graph = self._graphs.get(key) or self._make(key, step, inputs)
         if graph is None:
-            return step(hidden, places[2].to(hidden.device), *rotary)
+            return step(*(given.to(hidden.device) for given in inputs))
         self._graphs.move_to_end(key)
         return graph.run(*inputs)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lsbench.engine.block import Block
+from lsbench.engine.cache import MASKED
 
 
 @dataclass(frozen=True)
@@ -69,43 +70,59 @@ class StaticStep:
         self._blocks, self._scale = blocks, scale
         self._range = range(begin, end)
         self._groups, self._keys, self._values = groups, keys, values
-        layers = (end + 1) // 2 - (begin + 1) // 2
-        self._caches = len(keys) // layers if layers else 0
+        self._layers = range((begin + 1) // 2, (end + 1) // 2)
+        self._caches = len(keys) // len(self._layers) if self._layers else 0
 
-    def __call__(self, hidden: Tensor, positions: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def seen(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Where nothing is masked, for each group and each layer whose attention runs.
+
+        Args:
+            states: [B, at most capacity, L] uint8 of every cache, as ``KVCache`` has them, or none.
+
+        Returns:
+            [layers, capacity] bool of each group, where ``states`` are; nothing for no states.
+        """
+        layers, every = self._layers, list[Tensor]()
+        for group in self._groups if states and layers else ():
+            own = states[group.cache][group.sequence, :, layers.start : layers.stop] != MASKED
+            room = self._keys[group.cache].shape[2] - own.shape[0]
+            every.append(torch.nn.functional.pad(own.T, (0, room), value=True))
+        return every
+
+    def __call__(self, hidden: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *seen: Tensor) -> Tensor:
         """Run it, which writes keys and values of the rows.
 
         Args:
             hidden: [N, D].
             positions: [N] int64, on the device.
             cos, sin: [N, 1, width] rotary factors of the positions.
+            seen: as the method gives them, on the device; none where nothing is masked.
 
         Returns:
             new hidden states [N, D].
         """
         rotary = cos, sin
         masks: dict[tuple[int, int | None], Tensor] = {}
-        first = (self._range.start + 1) // 2
         for index in self._range:
             layer, is_mlp = divmod(index, 2)
             if is_mlp:
                 hidden = self._blocks[layer].run_mlp(hidden)
             else:
-                at = (layer - first) * self._caches
-                hidden = self._attention(layer, at, hidden, positions, rotary, masks)
+                own = [each[layer - self._layers.start] for each in seen]
+                hidden = self._attention(layer, hidden, positions, rotary, masks, own)
         return hidden
 
     def _attention(
         self,
         layer: int,
-        at: int,
         hidden: Tensor,
         positions: Tensor,
         rotary: tuple[Tensor, Tensor],
         masks: dict[tuple[int, int | None], Tensor],
+        seen: Sequence[Tensor],
     ) -> Tensor:
-        """One attention sub-layer; the keys of the first cache at it are ``keys[at]``."""
-        block = self._blocks[layer]
+        """One attention sub-layer; ``seen`` [capacity] of each group there, or none."""
+        block, at = self._blocks[layer], (layer - self._layers.start) * self._caches
         queries, new_keys, new_values = block.project(hidden, *rotary)
         attended: list[Tensor] = []
         for place, group in enumerate(self._groups):
@@ -117,6 +134,8 @@ class StaticStep:
             if (place, block.window) not in masks:
                 masks[place, block.window] = _visible(own, keys.shape[2], block.window)
             mask = masks[place, block.window]
+            if seen:
+                mask = mask & seen[place]
             attended.append(block.attend(queries[rows], keys, values, mask, False, self._scale))
         together = attended[0] if len(attended) == 1 else torch.cat(attended)
         return block.finish_attention(hidden, together)

@@ -269,7 +269,7 @@ class Step:
             the first sub-layer that was not run.
         """
         layer, is_mlp = divmod(begin, 2)
-        native = runs_native(self.stack, party, begin)
+        native = runs_native(self.stack, party)
         end = self._uneventful_end(begin) if native and not (alone or self._observed) else begin + 1
         parallel = self.stack.blocks[layer].parallel
         if parallel and not is_mlp:
@@ -327,7 +327,7 @@ class Step:
                 # What it saw is told before anything else runs.
                 events[1:last:2] |= inexact
             else:
-                events[:last:2] |= (lane.found & (PENDING | MASKED)) != 0
+                events[:last:2] |= (lane.found & PENDING) != 0
         return events
 
     def _entered(self, layer: int) -> Tensor:

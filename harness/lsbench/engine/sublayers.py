@@ -14,20 +14,16 @@ from lsbench.engine.rows import Lane, Part, Party
 from lsbench.engine.stack import DecoderStack
 
 
-def runs_native(stack: DecoderStack, party: Party, begin: int) -> bool:
-    """Whether compiled code, or a graph, can run sub-layer ``begin`` on these rows."""
-    native = stack.native
-    if native is None or party.count > native.most_rows:
-        return False
-    # It sees every earlier position.
-    return begin % 2 == 1 or not any(part.lane.masked[begin // 2] for part in party.parts)
+def runs_native(stack: DecoderStack, party: Party) -> bool:
+    """Whether compiled code, or a graph, can run sub-layers on these rows."""
+    return stack.native is not None and party.count <= stack.native.most_rows
 
 
 def run_native(stack: DecoderStack, party: Party, hidden: Tensor, begin: int, end: int) -> Tensor:
     """Sub-layers ``begin`` to ``end`` in one call, which also writes keys and values.
 
     Args:
-        stack: a model that ``runs_native`` on every one of them.
+        stack: a model that ``runs_native`` on them.
         party: whose rows.
         hidden: [n, D] of the rows.
         begin, end: 0..2L; no row begins, leaves or is looked at in between.
@@ -40,6 +36,7 @@ def run_native(stack: DecoderStack, party: Party, hidden: Tensor, begin: int, en
     caches = party.caches
     if isinstance(stack.native, GraphedDecoder):
         stack.native.settle(caches)
+    masked = any(part.lane.masked[layer] for part in party.parts for layer in layers)
     return stack.native.run(
         hidden,
         begin,
@@ -48,6 +45,7 @@ def run_native(stack: DecoderStack, party: Party, hidden: Tensor, begin: int, en
         (party.cos, party.sin),
         [cache.keys[layer] for layer in layers for cache in caches],
         [cache.values[layer] for layer in layers for cache in caches],
+        [torch.from_numpy(cache.state) for cache in caches] if masked else (),
     )
 
 

@@ -16,6 +16,8 @@ class Totals:
     """By document, what it adds to each sum."""
     value: Callable[[Sequence[float]], float]
     """From the sums to the metric."""
+    formula: str | None = None
+    """What ``value`` is called in ``lsbench_tasks.texts.FORMULAS``; None for a task's own."""
 
 
 def totals_of(
@@ -31,7 +33,7 @@ def totals_of(
     """
     from lm_eval.api.metrics import bleu
 
-    from lsbench_tasks.texts import corpus_bleu
+    from lsbench_tasks.texts import FORMULAS, corpus_bleu
 
     if aggregate is bleu:
         items, aggregate = {document: _bleu_part(item) for document, item in items.items()}, corpus_bleu
@@ -43,7 +45,8 @@ def totals_of(
     value = finite(of_corpus([_sums(list(parts.values()))]))
     if value is None or not math.isclose(value, reported, rel_tol=1e-9, abs_tol=1e-12):
         return None
-    return Totals(parts, lambda sums: float(of_corpus([sums])))
+    formula = next((name for name, known in FORMULAS.items() if known is of_corpus), None)
+    return Totals(parts, lambda sums: float(of_corpus([sums])), formula)
 
 
 def stderr_of(totals: Totals, draws: int) -> float | None:

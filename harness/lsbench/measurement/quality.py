@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from lsbench.measurement.statistics import (
     difference_of_totals_interval,
@@ -13,21 +11,7 @@ from lsbench.measurement.statistics import (
     unseen_change,
 )
 from lsbench.metrics import Difference, TaskScores
-from lsbench.store.scores import Scored
-
-
-class Additive(Protocol):
-    """A metric of a whole corpus that follows from sums over its documents."""
-
-    @property
-    def parts(self) -> Mapping[int, tuple[float, ...]]:
-        """By document, what it adds to each sum."""
-        ...
-
-    @property
-    def value(self) -> Callable[[Sequence[float]], float]:
-        """From the sums to the metric."""
-        ...
+from lsbench.store.scores import Additive, Scored
 
 
 def task_scores(strategy: Scored, baseline: Scored | None, affected: bool) -> TaskScores:
@@ -59,7 +43,7 @@ def difference(name: str, strategy: Scored, baseline: Scored) -> Difference | No
     made again from each resample's sums; where it does not follow from sums there is no interval. None
     where the two share no document, or where the difference is not finite.
     """
-    sums = _totals(name, strategy), _totals(name, baseline)
+    sums = strategy.totals.get(name), baseline.totals.get(name)
     if sums[0] is not None and sums[1] is not None:
         return _difference_of_totals(sums[0], sums[1])
     ours, theirs = strategy.per_doc.get(name), baseline.per_doc.get(name)
@@ -80,11 +64,6 @@ def difference(name: str, strategy: Scored, baseline: Scored) -> Difference | No
             reach = unseen_change(len(shared))
             interval = (-reach, reach)
     return Difference(value=math.fsum(changed) / math.fsum(weights), ci95=interval, p_value=p_value)
-
-
-def _totals(name: str, scored: Scored) -> Additive | None:
-    """Of a metric that follows from sums; scores read from a file have none, since it holds no function."""
-    return getattr(scored, "totals", {}).get(name)
 
 
 def _difference_of_totals(strategy: Additive, baseline: Additive) -> Difference | None:

@@ -18,6 +18,7 @@ from lsbench.measurement.statistics import (
 )
 from lsbench.measurement.timing import NOISE_LIMIT, decode_totals
 from lsbench.metrics import Difference, Measured, TaskScores
+from lsbench.store.scores import Additive
 
 if TYPE_CHECKING:
     from lsbench.store.scores import TaskValues
@@ -127,6 +128,7 @@ class _Totalled:
     metrics: Mapping[str, Measured]
     per_doc: Mapping[str, Mapping[int, float]]
     weights: Mapping[str, Mapping[int, float]]
+    totals: Mapping[str, Additive]
 
 
 def _scored(one: MeasuredRow, task: str) -> TaskValues | _Totalled:
@@ -134,7 +136,7 @@ def _scored(one: MeasuredRow, task: str) -> TaskValues | _Totalled:
         return one.scores[task]
     strategies = {strategy.label: strategy for strategy in one.run.metrics.strategies}
     scores = strategies[one.row.label].tasks[task]
-    return _Totalled(scores.n, scores.failed, scores.metrics, {}, {})
+    return _Totalled(scores.n, scores.failed, scores.metrics, {}, {}, {})
 
 
 def baseline_speed(run: StoredRun, first: StoredRun) -> SpeedRatio | None:

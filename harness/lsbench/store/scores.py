@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pydantic_core
 from pydantic import Field, ValidationError
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SCORES = "scores.json"
+
+
+class Additive(Protocol):
+    """A metric of a whole corpus that follows from sums over its documents."""
+
+    @property
+    def parts(self) -> Mapping[int, tuple[float, ...]]:
+        """By document, what it adds to each sum."""
+        ...
+
+    @property
+    def value(self) -> Callable[[Sequence[float]], float]:
+        """From the sums to the metric."""
+        ...
+
+    @property
+    def formula(self) -> str | None:
+        """What ``value`` is called in a file; None where no file can hold it."""
+        ...
 
 
 class Scored(Protocol):
@@ -48,6 +67,11 @@ class Scored(Protocol):
         """For those of ``per_doc`` whose mean is weighted, each document's weight."""
         ...
 
+    @property
+    def totals(self) -> Mapping[str, Additive]:
+        """Metrics that are no mean but follow from sums."""
+        ...
+
 
 class Directed(Scored, Protocol):
     """The same with which way is up."""
@@ -56,6 +80,23 @@ class Directed(Scored, Protocol):
     def higher_is_better(self) -> Mapping[str, bool]:
         """For each metric, whether more is better."""
         ...
+
+
+class CorpusSums(Frozen):
+    """A metric of a whole corpus, such that resampled documents give it again."""
+
+    formula: Literal["bleu"]
+    """Which of ``lsbench_tasks.texts.FORMULAS`` it follows by."""
+    parts: dict[int, tuple[float, ...]]
+    """By document, what it adds to each sum."""
+
+    @property
+    def value(self) -> Callable[[Sequence[float]], float]:
+        """From the sums to the metric."""
+        from lsbench_tasks.texts import FORMULAS
+
+        of_corpus = FORMULAS[self.formula]
+        return lambda sums: of_corpus([sums])
 
 
 class TaskValues(Frozen):
@@ -69,6 +110,8 @@ class TaskValues(Frozen):
     """Metric, document, value."""
     weights: dict[str, dict[int, float]]
     """Metric, document, weight, for those whose mean is weighted."""
+    totals: dict[str, CorpusSums] = {}
+    """By metric, for those that are no mean; a file of before has none."""
 
 
 class StoredScores(Frozen):
@@ -95,6 +138,11 @@ def write_scores(folder: RunFolder, scored: Mapping[str, Mapping[str, Directed]]
                 higher_is_better=dict(scores.higher_is_better),
                 per_doc={name: dict(values) for name, values in scores.per_doc.items()},
                 weights={name: dict(values) for name, values in scores.weights.items()},
+                totals={
+                    name: CorpusSums(formula=totals.formula, parts=dict(totals.parts))
+                    for name, totals in scores.totals.items()
+                    if totals.formula is not None
+                },
             )
             for task, scores in tasks.items()
         }

@@ -132,6 +132,20 @@ def test_who_stands_where_is_part_of_what_was_recorded(stack):
     assert stack.native.captures == 2
 
 
+def test_what_is_masked_is_read_anew_by_every_replay(stack, plain, record):
+    made: list[torch.Tensor] = []
+    full = DepthPlan.full(stack.num_layers)
+    for each in (stack, plain):
+        session = Session(each)
+        session.prefill(torch.tensor([PROMPT]))
+        for token, exit_layer in enumerate((1, 2, 1, 2, 3)):
+            session.forward(torch.tensor([[token]]), DepthPlan.exit_at(each.num_layers, exit_layer, "mask"))
+            made.append(session.forward(torch.tensor([[token]]), full).logits)
+    torch.testing.assert_close(made[:5], made[5:], rtol=1e-9, atol=1e-9)
+    # Full depth is taken exactly up to the first masked layer, and what follows in one range.
+    assert record.replays > stack.native.captures
+
+
 def test_few_are_kept_and_one_made_again_is_timed_and_told(stack, plain, monkeypatch):
     monkeypatch.setattr(module, "MOST_GRAPHS", 1)
     torch.testing.assert_close(decode(stack), decode(plain), rtol=1e-9, atol=1e-9)

@@ -38,12 +38,12 @@ class OnlyStatic:
         self.ranges: set[tuple[int, int, int]] = set()
         self._stack = stack
 
-    def run(self, hidden, begin, end, places, rotary, keys, values) -> Tensor:
+    def run(self, hidden, begin, end, places, rotary, keys, values, states=()) -> Tensor:
         self.ranges.add((begin, end, hidden.shape[0]))
         step = StaticStep(
             self._stack.blocks, self._stack.shape.scale, begin, end, groups_of(places), keys, values
         )
-        return step(hidden, places[2], *rotary)
+        return step(hidden, places[2], *rotary, *step.seen(states))
 
 
 def _of(name: str, quick: tuple[str, ...] = QUICK):

@@ -69,6 +69,28 @@ def test_it_gives_what_the_operators_give(name, dtype):
     assert_held_alike(session, other, tolerance)
 
 
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+def test_over_masked_positions_it_runs_ranges_and_gives_what_the_operators_give(name, monkeypatch):
+    native, plain = _stacks(name, torch.float32)
+    ranges: list[range] = []
+    run = native.native.run
+    monkeypatch.setattr(
+        native.native,
+        "run",
+        lambda hidden, begin, end, *more: ranges.append(range(begin, end)) or run(hidden, begin, end, *more),
+    )
+    masked = [DepthPlan.exit_at(4, layer, "mask") for layer in (2, 1, 2, 3)]
+    made: list[Tensor] = []
+    for stack in (native, plain):
+        session = Session(stack)
+        session.prefill(torch.tensor([PROMPT]))
+        for token, plan in zip(LATER, [*masked, DepthPlan.full(4), DepthPlan.full(4)], strict=False):
+            made.append(session.forward(torch.tensor([[token]]), plan).logits)
+    torch.testing.assert_close(made[:6], made[6:], rtol=1e-4, atol=1e-4)
+    # Exact up to the first masked attention, and then no further: what follows is one range, masks and all.
+    assert ranges[-1] == range(3, 8)
+
+
 @pytest.mark.parametrize("name", ["llama", "mistral", "qwen3"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_token_gives_the_same_bits_alone_and_verified_among_others(name, dtype):

@@ -42,6 +42,17 @@ struct Query {
   float* outcome;
 };
 
+// What was left out of the cache, of a sequence at a layer: `states` are of its positions, so far apart; none where
+// every position is seen.
+struct Seen {
+  static constexpr uint8_t kMasked = 2;  // as Python's MASKED
+
+  const uint8_t* states;
+  int64_t stride;
+
+  bool operator()(int64_t position) const { return states[position * stride] != kMasked; }
+};
+
 constexpr int kQueries = 4;  // that share what is read of the cache
 
 // The sums of `count` registers, each added up in the same order.
@@ -117,7 +128,7 @@ inline void weigh(const Query* queries, Head<Number> values, const float* scores
 }
 
 template <int count, class Number>
-void attend(const Query* queries, Head<Number> keys, Head<Number> values) {
+void attend(const Query* queries, Head<Number> keys, Head<Number> values, Seen seen) {
   static thread_local std::vector<float> buffer;
   int64_t begin = queries[0].begin, end = queries[0].end;
   for (int q = 1; q < count; q++) begin = std::min(begin, queries[q].begin), end = std::max(end, queries[q].end);
@@ -130,6 +141,10 @@ void attend(const Query* queries, Head<Number> keys, Head<Number> values) {
     case 8 * kLanes: score<count, 8>(queries, keys, begin, end, scores, stride); break;
     default: score_any<count>(queries, keys, begin, end, scores, stride);
   }
+  if (seen.states)
+    for (int64_t position = begin; position < end; position++)
+      if (!seen(position))
+        for (int q = 0; q < count; q++) scores[q * stride + position - begin] = -INFINITY;
   float shares[count];
   for (int q = 0; q < count; q++) {
     // What a query does not see weighs nothing.
@@ -148,12 +163,12 @@ void attend(const Query* queries, Head<Number> keys, Head<Number> values) {
 }
 
 template <class Number>
-void attend(const Query* queries, int count, Head<Number> keys, Head<Number> values) {
+void attend(const Query* queries, int count, Head<Number> keys, Head<Number> values, Seen seen) {
   switch (count) {
-    case 1: return attend<1>(queries, keys, values);
-    case 2: return attend<2>(queries, keys, values);
-    case 3: return attend<3>(queries, keys, values);
-    default: return attend<kQueries>(queries, keys, values);
+    case 1: return attend<1>(queries, keys, values, seen);
+    case 2: return attend<2>(queries, keys, values, seen);
+    case 3: return attend<3>(queries, keys, values, seen);
+    default: return attend<kQueries>(queries, keys, values, seen);
   }
 }
 

@@ -136,7 +136,7 @@ Tensor likeliest(const Tensor& logits) {
 struct Runner {
   virtual ~Runner() = default;
   virtual Tensor run(const Tensor& hidden, int64_t begin, int64_t end, const Tensor& rows, const Tensor& cosines,
-                     const Tensor& sines, at::TensorList keys, at::TensorList values) const = 0;
+                     const Tensor& sines, at::TensorList keys, at::TensorList values, at::TensorList states) const = 0;
   virtual void fill(const Tensor& hidden, int64_t first, const Tensor& rows, const Tensor& cosines, const Tensor& sines,
                     at::TensorList keys, at::TensorList values) const = 0;
 };
@@ -147,7 +147,8 @@ struct RunnerOf : Runner {
   std::vector<Layer<Weight>> layers;
 
   Tensor run(const Tensor& hidden, int64_t begin, int64_t end, const Tensor& rows, const Tensor& cosines,
-             const Tensor& sines, at::TensorList keys, at::TensorList values) const override {
+             const Tensor& sines, at::TensorList keys, at::TensorList values,
+             at::TensorList states) const override {
     Tensor out = hidden.clone(at::MemoryFormat::Contiguous);
     const int64_t count = out.size(0), *const table = rows.data_ptr<int64_t>();
     const Tensor cos = cosines.to(at::kFloat).contiguous(), sin = sines.to(at::kFloat).contiguous();
@@ -161,7 +162,8 @@ struct RunnerOf : Runner {
       if (index % 2) {
         layer.mlp(out.data_ptr<Number>(), count);
       } else {
-        layer.attention(out.data_ptr<Number>(), where, {&keys[cache], &values[cache]});
+        layer.attention(out.data_ptr<Number>(), where,
+                        {&keys[cache], &values[cache], states.empty() ? nullptr : states.data(), index / 2});
         cache += caches;
       }
     }
@@ -176,7 +178,7 @@ struct RunnerOf : Runner {
     const Rows<Number> where{count,     table,  table + count, table + 2 * count, cos.data_ptr<float>(), sin.data_ptr<float>(),
                              cos.size(-1)};
     for (size_t i = 0; i < keys.size(); i++)
-      layers.at(first + i).fill(entering.data_ptr<Number>(), where, {&keys[i], &values[i]});
+      layers.at(first + i).fill(entering.data_ptr<Number>(), where, {&keys[i], &values[i], nullptr, 0});
   }
 };
 
@@ -223,8 +225,9 @@ struct Decoder : torch::CustomClassHolder {
   }
 
   Tensor run(const Tensor& hidden, int64_t begin, int64_t end, const Tensor& rows, const Tensor& cosines,
-             const Tensor& sines, const std::vector<Tensor>& keys, const std::vector<Tensor>& values) const {
-    return runner->run(hidden, begin, end, rows, cosines, sines, keys, values);
+             const Tensor& sines, const std::vector<Tensor>& keys, const std::vector<Tensor>& values,
+             const std::vector<Tensor>& states) const {
+    return runner->run(hidden, begin, end, rows, cosines, sines, keys, values, states);
   }
 
   void fill(const Tensor& hidden, int64_t first, const Tensor& rows, const Tensor& cosines, const Tensor& sines,

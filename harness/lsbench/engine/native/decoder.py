@@ -100,10 +100,11 @@ class NativeDecoder:
         rotary: tuple[Tensor, Tensor],
         keys: Sequence[Tensor],
         values: Sequence[Tensor],
+        states: Sequence[Tensor] = (),
     ) -> Tensor:
         """Run sub-layers ``begin`` to ``end``, which writes keys and values of the rows.
 
-        Every row sees the positions of its sequence up to its own.
+        Every row sees the positions of its sequence up to its own that are not masked.
 
         Args:
             hidden: [N, D].
@@ -112,11 +113,15 @@ class NativeDecoder:
             places: [3, N] int64, contiguous: cache, sequence within it, and position of each row.
             rotary: cosines and signed sines [N, 1, width] of the rows.
             keys, values: [B, Hkv, capacity, d] of each attention sub-layer in turn, of every cache in turn.
+            states: [B, capacity, L] uint8 of every cache, as ``KVCache`` has them; none where no position is
+                masked.
 
         Returns:
             new hidden states [N, D].
         """
-        return self._decoder.run(hidden, begin, end, places, *rotary, list(keys), list(values))
+        return self._decoder.run(
+            hidden, begin, end, places, *rotary, list(keys), list(values), list(states)
+        )
 
     def fill(
         self,
@@ -159,6 +164,7 @@ class SummingDecoder(NativeDecoder):
         rotary: tuple[Tensor, Tensor],
         keys: Sequence[Tensor],
         values: Sequence[Tensor],
+        states: Sequence[Tensor] = (),
     ) -> Tensor:
         """As ``NativeDecoder.run``, one sub-layer after the other."""
         attentions = (end + 1) // 2 - (begin + 1) // 2
@@ -166,7 +172,7 @@ class SummingDecoder(NativeDecoder):
         for index in range(begin, end):
             mine = slice(first, first + (0 if index % 2 else caches))
             hidden = self._sum(
-                super().run(hidden, index, index + 1, places, rotary, keys[mine], values[mine])
+                super().run(hidden, index, index + 1, places, rotary, keys[mine], values[mine], states)
             )
             first = mine.stop
         return hidden

@@ -23,14 +23,20 @@ struct Rows {
   int64_t turned;
 };
 
-// One layer's keys and values in several caches, [sequences, heads, capacity, width].
+// One layer's keys and values in several caches, [sequences, heads, capacity, width], and the states of all layers'
+// [sequences, capacity, layers]; no states where nothing is masked.
 template <class Number>
 struct Caches {
-  const at::Tensor *keys, *values;
+  const at::Tensor *keys, *values, *states;
+  int64_t layer;
 
   static Head<Number> head(const at::Tensor& tensor, int64_t sequence, int64_t index) {
     Number* data = tensor.data_ptr<Number>() + sequence * tensor.stride(0) + index * tensor.stride(1);
     return {data, tensor.size(3)};
+  }
+  Seen seen(int64_t cache, int64_t sequence) const {
+    if (!states) return {nullptr, 0};
+    return {states[cache].data_ptr<uint8_t>() + sequence * states[cache].stride(0) + layer, states[cache].stride(1)};
   }
 };
 
@@ -149,7 +155,7 @@ struct Layer {
                             m + row * attended + h * width};
         }
         attend(queries, count, Caches<Number>::head(caches.keys[cache], sequence, head),
-               Caches<Number>::head(caches.values[cache], sequence, head));
+               Caches<Number>::head(caches.values[cache], sequence, head), caches.seen(cache, sequence));
       }
     });
     add(output, m, rows.count, hidden, arranged);
