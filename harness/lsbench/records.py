@@ -205,7 +205,7 @@ class SampleRecord(BaseModel):
     draft_heads: float | None = None
     """Output heads read in drafting, a trimmed one by its share of weight bytes; likewise."""
     checks: int | None = None
-    """How often a depth policy looked at a token on its way up; this and the next four are None when the
+    """How often a depth policy looked at a token on its way up; this and the next five are None when the
     strategy decodes in a loop of its own."""
     spare_heads: int | None = None
     """Of these, looks that read all logits of a token that then went on."""
@@ -215,6 +215,9 @@ class SampleRecord(BaseModel):
     """Sub-layers run by positions that had been left pending (``kv_fill=recompute``), each position's own."""
     own_passes: int | None = None
     """Sub-layers that such positions ran with no new token beside them, however many together."""
+    ridden: int | None = None
+    """Sub-layers that new tokens ran with such positions beside them, however many. None in folders of
+    before."""
     logprob: float | None = None
     """Sum of natural-log probabilities of the continuation."""
     is_greedy: bool | None = None

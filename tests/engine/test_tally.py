@@ -27,7 +27,7 @@ def counts(made: Session) -> dict[str, int]:
     return vars(made.tally)
 
 
-NOTHING = {"checks": 0, "spare_heads": 0, "filled": 0, "older_rows": 0, "own_passes": 0}
+NOTHING = {"checks": 0, "spare_heads": 0, "filled": 0, "older_rows": 0, "own_passes": 0, "ridden": 0}
 
 
 def test_full_depth_does_nothing_besides():
@@ -52,7 +52,16 @@ def test_positions_left_pending_run_what_they_lack_later():
     assert counts(made) == NOTHING
     # It rides along where its plan ended, beside the new token: the last layer's two sub-layers.
     made.forward(ids(5), FULL)
-    assert counts(made) == NOTHING | {"older_rows": 2}
+    assert counts(made) == NOTHING | {"older_rows": 2, "ridden": 2}
+
+
+def test_several_that_ride_together_are_one_sublayer_each_that_is_ridden():
+    made = session()
+    made.forward(ids(4), plan(3, "recompute"))
+    made.forward(ids(5), plan(2, "recompute"))
+    # From layer 3 on the second of them, and in layer 4 both.
+    made.forward(ids(6), FULL)
+    assert counts(made) == NOTHING | {"older_rows": 2 + 2 * 2, "ridden": 4}
 
 
 def test_a_gap_is_made_up_for_without_a_new_token_beside():
@@ -61,7 +70,7 @@ def test_a_gap_is_made_up_for_without_a_new_token_beside():
     skipping = DepthPlan((True, True, False, False, True, True, True, True), "mask")
     # Layer 2 is left out by the new token, so the older one runs it alone, then layers 3 and 4 with it.
     made.forward(ids(5), skipping)
-    assert counts(made) == NOTHING | {"older_rows": 2 + 4, "own_passes": 2}
+    assert counts(made) == NOTHING | {"older_rows": 2 + 4, "own_passes": 2, "ridden": 4}
 
 
 class Looking(DepthPolicy):

@@ -146,7 +146,7 @@ def test_what_cannot_be_told_has_no_ceiling(make_record, baseline, drafting):
 @pytest.fixture
 def besides(make_record):
     def make(**counts):
-        zero = dict.fromkeys(("checks", "spare_heads", "filled", "older_rows", "own_passes"), 0)
+        zero = dict.fromkeys(("checks", "spare_heads", "filled", "older_rows", "own_passes", "ridden"), 0)
         return make_record(LABEL, 0, layers_run=(10.0, 4.0, 4.0, 4.0), **{**zero, **counts})
 
     return make
@@ -162,25 +162,36 @@ def whole_s(speedup):
 
 def test_the_rest_is_what_was_done_times_what_it_costs(besides, baseline):
     speedup = 0.9
-    record = besides(checks=6, spare_heads=3, filled=18, older_rows=10, own_passes=4)
+    # Six rows in two sub-layers: three together.
+    record = besides(checks=6, spare_heads=3, filled=18, older_rows=10, own_passes=4, ridden=2)
     found = ceiling([record], baseline, MEASURED, L, speedup)
     rest, whole = found.remainder, whole_s(speedup)
-    row = cost_at(MEASURED, 2).layer_s - ALONE.layer_s
+    more = cost_at(MEASURED, 1 + 3).layer_s - ALONE.layer_s
     assert rest.checks == pytest.approx((6 * 0.25 + 3 * ALONE.head_s) / whole)
-    assert rest.kv_fill == pytest.approx((18 * 0.5 + 4 / 2 * ALONE.layer_s + 6 / 2 * row) / whole)
+    assert rest.kv_fill == pytest.approx((18 * 0.5 + 4 / 2 * ALONE.layer_s + 2 / 2 * more) / whole)
     assert rest.sampling == 0
     assert found.achieved_fraction + sum(rest.model_dump().values()) == pytest.approx(1)
 
 
+def test_folders_of_before_do_not_say_how_many_rode_together(besides, baseline):
+    alone, unknown = (
+        ceiling([besides(older_rows=6, ridden=ridden)], baseline, MEASURED, L, 0.9) for ridden in (6, None)
+    )
+    assert unknown.remainder == alone.remainder
+    assert alone.remainder.kv_fill > 0
+
+
 def test_drafts_are_drawn_besides(drafting, baseline):
-    record = drafting(checks=0, spare_heads=0, filled=0, older_rows=0, own_passes=0)
+    record = drafting(checks=0, spare_heads=0, filled=0, older_rows=0, own_passes=0, ridden=0)
     rest = ceiling([record], baseline, MEASURED, L, 1.0).remainder
     tokens = len(record.token_ids) - 1
     assert rest.sampling == pytest.approx(record.drafted * 0.75 / (tokens * TOKEN_S))
 
 
 def test_looks_of_a_draft_read_its_part_of_the_head(drafting, baseline):
-    record = drafting(draft_heads=2.0, checks=6, spare_heads=4, filled=0, older_rows=0, own_passes=0)
+    record = drafting(
+        draft_heads=2.0, checks=6, spare_heads=4, filled=0, older_rows=0, own_passes=0, ridden=0
+    )
     rest = ceiling([record], baseline, MEASURED, L, 1.0).remainder
     whole = (len(record.token_ids) - 1) * TOKEN_S
     assert rest.checks == pytest.approx((4 * 0.25 * ALONE.head_s + 6 * 0.25) / whole)

@@ -16,7 +16,7 @@ def cost(width, layer_s, head_s, fixed_s, **alone):
 ALONE = cost(1, 2.0, 5.0, 1.0, check_s=0.5, fill_s=0.25, draw_s=3.0)
 COSTS = (ALONE, cost(5, 4.0, 7.0, 1.5))
 GREEDY = (ALONE.model_copy(update={"draw_s": 0.0}), COSTS[1])
-COUNTED = {"checks": 0, "spare_heads": 0, "filled": 0, "older_rows": 0, "own_passes": 0}
+COUNTED = {"checks": 0, "spare_heads": 0, "filled": 0, "older_rows": 0, "own_passes": 0, "ridden": 0}
 
 
 def shares_of(records, costs=GREEDY):

@@ -94,7 +94,7 @@ def test_sample_lines_have_every_key_of_the_design(whole):
         given = {key for key, value in line.items() if value is not None}
         if line["kind"] == "generate":
             expected = {"token_ids", "text", "stop_reason", "ttft_s", "decode_s", "layers_run"}
-            expected |= {"checks", "filled", "spare_heads", "older_rows", "own_passes"}
+            expected |= {"checks", "filled", "spare_heads", "older_rows", "own_passes", "ridden"}
             expected |= {"peak_bytes", "kv_bytes", "token_s", "token_texts"}
         else:
             expected = {"logprob", "is_greedy"} if line["kind"] == "score" else {"agreement"}

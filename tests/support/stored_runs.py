@@ -138,5 +138,7 @@ def _scores(one: Made) -> MadeScores:
     if one.alike:
         parts = {doc: (float(alike),) * 4 + (10.0,) * 6 for doc, alike in enumerate(one.alike)}
         bleu = totals["bleu"] = CorpusSums(formula="bleu", parts=parts)
-        metrics["bleu"] = Measured(value=bleu.value([sum(column) for column in zip(*parts.values(), strict=True)]))
+        metrics["bleu"] = Measured(
+            value=bleu.value([sum(column) for column in zip(*parts.values(), strict=True)])
+        )
     return MadeScores(len(values), metrics, {"exact_match": values}, totals=totals)

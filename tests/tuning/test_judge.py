@@ -141,7 +141,7 @@ def test_what_is_not_verified_agrees_as_often_and_runs_as_much_as_when_it_is_sco
     strategy = bench.strategy(text)
     found = judged(bench, strategy)
     layers = 0.0
-    counts = dict.fromkeys(("checks", "spare_heads", "filled", "older_rows"), 0)
+    counts = dict.fromkeys(("checks", "spare_heads", "filled", "older_rows", "ridden"), 0)
     for reference, agreement in zip(bench.references.references, found.agreement, strict=True):
         session = Session(bench.stack, capacity=64)
         window = ScoreWindow(context=reference.request.prompt_tokens, continuation=reference.tokens)

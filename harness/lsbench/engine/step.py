@@ -127,6 +127,7 @@ class Step:
                     self._changes += 1
             if lane.riders:
                 lane.tally.older_rows += len(lane.riders)
+                lane.tally.ridden += 1
         key = (self._changes, *[lane.runs[index] for lane in self.lanes])
         if key not in self._parties:
             members = [(lane, self._rows_of(lane, index)) for lane in self.lanes if lane.runs[index]]
@@ -285,6 +286,7 @@ class Step:
             )
             if part.lane.riders and not alone:
                 part.lane.tally.older_rows += len(part.lane.riders) * (end - begin - 1)
+                part.lane.tally.ridden += end - begin - 1
         if native:
             after = run_native(self.stack, party, hidden, begin, end)
         elif is_mlp:

@@ -17,6 +17,7 @@ class Tally:
             layer.
         older_rows: sub-layers run by positions that were left pending: each one that a position ran counts.
         own_passes: sub-layers that these ran without a new token beside them, however many together.
+        ridden: sub-layers that new tokens ran with such positions beside them, however many.
     """
 
     checks: int = 0
@@ -24,3 +25,4 @@ class Tally:
     filled: int = 0
     older_rows: int = 0
     own_passes: int = 0
+    ridden: int = 0

@@ -22,21 +22,10 @@ from lsbench.spec import Sampling
 if TYPE_CHECKING:
     from lsbench.engine.stack import DecoderStack
 
-DRAFTING_WIDTHS = (1, 2, 3, 5, 9, 17)
-"""Verifying K drafts takes K + 1 tokens together; what lies between is interpolated."""
 _TIMES = 4
 """How often a part that is over in microseconds is run for each reading of the clock."""
 _BUDGET_S = 1.0
 """For each width."""
-
-
-def widths_up_to(rows: int) -> tuple[int, ...]:
-    """Widths between which steps of up to so many rows lie: those of a batch, or of older positions that ride
-    along with a new token."""
-    return (
-        tuple(width for width in DRAFTING_WIDTHS if width < rows)
-        + tuple(width for width in DRAFTING_WIDTHS if width >= rows)[:1]
-    )
 
 
 Part = tuple[int, str]

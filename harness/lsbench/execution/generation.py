@@ -53,6 +53,7 @@ class Generation(Account):
     filled: int | None
     older_rows: int | None
     own_passes: int | None
+    ridden: int | None
     peak_bytes: int | None
     kv_bytes: int | None
 

@@ -19,13 +19,14 @@ from lsbench.engine.graphs import about_graphs
 from lsbench.errors import BadInput, CannotRun, LsbenchError
 from lsbench.execution.bandwidth import bandwidth_behind
 from lsbench.execution.certificate import Certifier, Look
-from lsbench.execution.costs import DRAFTING_WIDTHS, measure_costs, widths_up_to
+from lsbench.execution.costs import measure_costs
 from lsbench.execution.generation import BrokenStrategy, generate
 from lsbench.execution.lines import Kind, key_of, line_of, reason
 from lsbench.execution.loop_times import loop_times
 from lsbench.execution.outlook import outlooks
 from lsbench.execution.pieces import token_texts
 from lsbench.execution.recheck import Comparison, compare
+from lsbench.execution.step_widths import StepWidths
 from lsbench.execution.together import generate_together
 from lsbench.execution.turns import Turn, turns
 from lsbench.records import Bandwidth, LoopTimes, Outlook, RecordKey, SampleRecord, StepCost
@@ -90,10 +91,7 @@ class Worker:
         """Whose outputs are compared token by token."""
         self._outputs: dict[RecordKey, tuple[int, ...]] = {}
         self._certifier = Certifier(stack, tokenizer)
-        self._drafts: bool | None = None
-        """Whether anyone drafts; None as long as nobody has run."""
-        self._rides = False
-        """Whether anyone lets older positions ride along."""
+        self._widths = StepWidths(stack.num_layers)
         self._own_loops: set[str] = set()
         """Who does not tell what a token runs."""
         self._prepared: set[str] = set()
@@ -174,15 +172,13 @@ class Worker:
             for contender in self._contenders:
                 for record in self._generations(contender, turn, [1] * len(turn.requests)):
                     # A strategy that fails here fails again where it counts.
-                    self._drafts = self._drafts or record.drafted is not None
-                    self._rides = self._rides or bool(record.older_rows)
+                    self._widths.see(record)
                     if record.kind == "generate" and record.error is None and record.layers_run is None:
                         self._own_loops.add(contender.label)
 
     def costs(self, typical: GenerateRequest) -> tuple[StepCost, ...]:
         """What the parts of a step cost here, at the widths that those who warmed up use."""
-        together = max(2 if self._rides else 1, self._batch_size)
-        widths = widths_up_to(together) if self._drafts is False else DRAFTING_WIDTHS
+        widths = self._widths.of(self._batch_size)
         return measure_costs(self._stack, typical.prompt_tokens, widths, typical.sampling)
 
     def bandwidth(self) -> Bandwidth | None:

@@ -56,7 +56,7 @@ def find(references: References, costs: Sequence[StepCost]) -> Findings:
 
     Args:
         references: at least one.
-        costs: of this machine, at the widths of verifying (``execution.costs.DRAFTING_WIDTHS``).
+        costs: of this machine, at the widths of verifying (``execution.step_widths.DRAFTING_WIDTHS``).
     """
     stack = references.stack
     lenses = tuple(lens_of(stack, reference.hidden[2::2]) for reference in references.references)

@@ -62,8 +62,9 @@ def inspect(spec: InspectSpec, view: Progress) -> tuple[Inspection, Path]:
     """
     from lsbench.catalog import resolve_model
     from lsbench.engine.loading import load_tokenizer, model_facts, resolve_device, resolve_dtype
-    from lsbench.execution.costs import DRAFTING_WIDTHS, measure_costs
+    from lsbench.execution.costs import measure_costs
     from lsbench.execution.machine import use_threads
+    from lsbench.execution.step_widths import DRAFTING_WIDTHS
     from lsbench.insight.findings import find
     from lsbench.insight.words import about_costs, follows
     from lsbench.measurement.bounds import steady

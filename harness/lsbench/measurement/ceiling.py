@@ -204,12 +204,29 @@ def seconds_beside(records: Sequence[SampleRecord], costs: Sequence[StepCost]) -
     riding = older_rows - own_passes
     if riding and len(costs) < 2:
         return None
-    # A row more in a step that runs anyway; sub-layers are halves of a layer.
-    row_s = max(0.0, cost_at(costs, 2).layer_s - alone.layer_s) if riding else 0.0
+    # Folders of before do not say how many rode together: then each by itself.
+    ridden = fsum(riding if record.ridden is None else record.ridden for record in records)
+    riders_s = riding_seconds(riding, ridden, costs)
     return Beside(
         checks_s=spare_heads * alone.head_s + checks * alone.check_s,
-        kv_fill_s=filled * alone.fill_s + own_passes / 2 * alone.layer_s + riding / 2 * row_s,
+        kv_fill_s=filled * alone.fill_s + own_passes / 2 * alone.layer_s + riders_s,
     )
+
+
+def riding_seconds(rows: float, sublayers: float, costs: Sequence[StepCost]) -> float:
+    """What older positions add to steps that run anyway.
+
+    Args:
+        rows: sub-layers that they ran, each position's own.
+        sublayers: that were run with any of them, however many: so many that on the average ``rows /
+            sublayers`` rode together.
+        costs: of this machine, by width.
+    """
+    if not rows or not sublayers:
+        return 0.0
+    more_s = cost_at(costs, 1 + rows / sublayers).layer_s - cost_at(costs, 1).layer_s
+    # Sub-layers are halves of a layer.
+    return sublayers / 2 * max(0.0, more_s)
 
 
 def cycle_seconds(work: Work, costs: Sequence[StepCost]) -> float:

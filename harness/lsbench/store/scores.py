@@ -110,7 +110,7 @@ class TaskValues(Frozen):
     """Metric, document, value."""
     weights: dict[str, dict[int, float]]
     """Metric, document, weight, for those whose mean is weighted."""
-    totals: dict[str, CorpusSums] = {}
+    totals: dict[str, CorpusSums] = Field(default_factory=dict)
     """By metric, for those that are no mean; a file of before has none."""
 
 

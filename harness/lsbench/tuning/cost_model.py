@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lsbench.measurement.ceiling import Work, cost_at, cycle_seconds
+from lsbench.measurement.ceiling import Work, cycle_seconds, riding_seconds
 from lsbench.records import StepCost
 from lsbench.tuning.cycles import Cycle, CycleCost, Effort
 
@@ -48,10 +48,7 @@ def extra_seconds(effort: Effort, draft_head: float, costs: Sequence[StepCost]) 
         return 0.0
     seconds = effort.spare_heads * draft_head * alone.head_s
     seconds += effort.checks * (alone.check_s or 0.0) + effort.filled * (alone.fill_s or 0.0)
-    if effort.older_rows and len(costs) > 1:
-        # A row more in a step that runs anyway; sub-layers are halves of a layer.
-        seconds += effort.older_rows / 2 * max(0.0, cost_at(costs, 2).layer_s - alone.layer_s)
-    return seconds
+    return seconds + riding_seconds(effort.older_rows, effort.ridden, costs)
 
 
 def drafting_work(

@@ -25,7 +25,7 @@ class Effort:
         attention, mlp: sub-layers run.
         layers: layers run, one run in part by its share of weight bytes.
         checks, spare_heads, filled: as ``lsbench.engine.tally.Tally`` counts them.
-        older_rows: likewise.
+        older_rows, ridden: likewise.
     """
 
     attention: float = 0.0
@@ -35,6 +35,7 @@ class Effort:
     spare_heads: float = 0.0
     filled: float = 0.0
     older_rows: float = 0.0
+    ridden: float = 0.0
 
     def __add__(self, other: Effort) -> Effort:
         """Together."""
@@ -130,7 +131,7 @@ class TableCycles:
         taken = int(every.agrees[rows].sum())
         unknown = 0 if table.stops(rows[-1], self._until) else count - len(rows)
         self._seen += rows
-        frontier, older = ridden(every.frontier[rows].tolist(), every.end[rows].tolist(), every.rides)
+        frontier, older, ridden = riding(every.frontier[rows].tolist(), every.end[rows].tolist(), every.rides)
         attention = float(sum((at + 1) // 2 for at in frontier))
         mlp = float(sum(at // 2 for at in frontier))
         work, further = every.work[rows].sum(axis=0), 0.0
@@ -145,7 +146,7 @@ class TableCycles:
             first=first,
             drafted=len(rows) + further,
             taken=taken,
-            effort=Effort(*work.tolist(), older_rows=older),
+            effort=Effort(*work.tolist(), older_rows=older, ridden=ridden),
             resumed_attention=attention,
             resumed_mlp=mlp,
         )
@@ -156,7 +157,7 @@ def _expected(most: int, sure: float) -> float:
     return float(sum(sure**place for place in range(most)))
 
 
-def ridden(frontier: Sequence[int], ends: Sequence[int], rides: bool) -> tuple[list[int], int]:
+def riding(frontier: Sequence[int], ends: Sequence[int], rides: bool) -> tuple[list[int], int, int]:
     """How far positions are exact once later ones have taken them along, and what that ran.
 
     Args:
@@ -165,17 +166,20 @@ def ridden(frontier: Sequence[int], ends: Sequence[int], rides: bool) -> tuple[l
         rides: whether what was left out is made when a later one goes deeper.
 
     Returns:
-        the frontiers, and the sub-layers that positions ran in the steps of later ones.
+        the frontiers; the sub-layers that positions ran in the steps of later ones, each its own; and those
+        that were run with any of them.
     """
-    reached, older = list(frontier), 0
+    reached, older, ridden = list(frontier), 0, 0
     if not rides:
-        return reached, older
+        return reached, older, ridden
     pending: set[int] = set()
     for place, end in enumerate(ends):
-        for earlier in [each for each in pending if reached[each] < end]:
+        along = [each for each in pending if reached[each] < end]
+        ridden += max((end - reached[earlier] for earlier in along), default=0)
+        for earlier in along:
             older += end - reached[earlier]
             reached[earlier] = end
         # One that goes on after a gap is exact no further, and has left nothing but what it skipped.
         if reached[place] == end:
             pending.add(place)
-    return reached, older
+    return reached, older, ridden

@@ -21,7 +21,7 @@ from lsbench.strategy.decoding_loop import Decoding, Speculation, loop_of
 from lsbench.strategy.draft_length import DraftLength
 from lsbench.tuning.copies import Copies, NotOfTheText
 from lsbench.tuning.cost_model import cycle_costs
-from lsbench.tuning.cycles import Cycle, CycleCost, Effort, NextCycle, TableCycles, play, ridden
+from lsbench.tuning.cycles import Cycle, CycleCost, Effort, NextCycle, TableCycles, play, riding
 from lsbench.tuning.draft_table import NotDrafted, Until
 from lsbench.tuning.drafts import (
     Drafting,
@@ -141,9 +141,10 @@ class Judge:
         for reference, before in zip(self.references.references, self._before, strict=True):
             walked = self._decoded(reference, before, partial(self._policy, strategy, reference))
             right = int((chosen(walked.logits)[0] == reference.targets).sum())
-            older = ridden(walked.frontier.tolist(), ends_of(walked.runs).tolist(), walked.rides)[1]
+            ends = ends_of(walked.runs).tolist()
+            _, older, ridden = riding(walked.frontier.tolist(), ends, walked.rides)
             work = work_of_rows(self.references.stack, walked).sum(axis=0)
-            effort += Effort(*work.tolist(), older_rows=older)
+            effort += Effort(*work.tolist(), older_rows=older, ridden=ridden)
             # The first token comes from the prefill, whatever the candidate.
             agreement.append(Agreement(1 + right, 1 + reference.rows))
         decoded = self.references.decoded

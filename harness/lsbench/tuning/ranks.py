@@ -57,7 +57,8 @@ _COURTS: WeakKeyDictionary[DecoderStack, _Court] = WeakKeyDictionary()
 
 def measure(worker: Worker, typical: GenerateRequest) -> tuple[StepCost, ...]:
     """What the parts of a step cost at every width that any strategy uses."""
-    from lsbench.execution.costs import DRAFTING_WIDTHS, measure_costs
+    from lsbench.execution.costs import measure_costs
+    from lsbench.execution.step_widths import DRAFTING_WIDTHS
 
     return measure_costs(worker.stack, typical.prompt_tokens, DRAFTING_WIDTHS, typical.sampling)
 

@@ -119,9 +119,7 @@ class NativeDecoder:
         Returns:
             new hidden states [N, D].
         """
-        return self._decoder.run(
-            hidden, begin, end, places, *rotary, list(keys), list(values), list(states)
-        )
+        return self._decoder.run(hidden, begin, end, places, *rotary, list(keys), list(values), list(states))
 
     def fill(
         self,
