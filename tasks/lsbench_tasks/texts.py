@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
@@ -70,7 +70,8 @@ def corpus_bleu(counts: Sequence[Sequence[float]]) -> float:
     return float(BLEU.compute_bleu(common, runs, *sums[2 * _ORDERS :], smooth_method="exp").score)
 
 
-FORMULAS: Mapping[str, Callable[[Sequence[Sequence[float]]], float]] = {"bleu": corpus_bleu}
+Formula = Literal["bleu"]
+FORMULAS: Mapping[Formula, Callable[[Sequence[Sequence[float]]], float]] = {"bleu": corpus_bleu}
 """By name, metrics of a corpus that follow from what its documents add up to."""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lsbench_tasks.texts import FORMULAS, Formula, bleu_counts, corpus_bleu
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -16,7 +18,7 @@ class Totals:
     """By document, what it adds to each sum."""
     value: Callable[[Sequence[float]], float]
     """From the sums to the metric."""
-    formula: str | None = None
+    formula: Formula | None = None
     """What ``value`` is called in ``lsbench_tasks.texts.FORMULAS``; None for a task's own."""
 
 
@@ -33,8 +35,6 @@ def totals_of(
     """
     from lm_eval.api.metrics import bleu
 
-    from lsbench_tasks.texts import FORMULAS, corpus_bleu
-
     if aggregate is bleu:
         items, aggregate = {document: _bleu_part(item) for document, item in items.items()}, corpus_bleu
     parts = {document: _numbers(item) for document, item in items.items()}
@@ -45,7 +45,7 @@ def totals_of(
     value = finite(of_corpus([_sums(list(parts.values()))]))
     if value is None or not math.isclose(value, reported, rel_tol=1e-9, abs_tol=1e-12):
         return None
-    formula = next((name for name, known in FORMULAS.items() if known is of_corpus), None)
+    formula: Formula | None = "bleu" if of_corpus is FORMULAS["bleu"] else None
     return Totals(parts, lambda sums: float(of_corpus([sums])), formula)
 
 
@@ -85,8 +85,6 @@ def _numbers(item: Any) -> tuple[float, ...]:
 
 def _bleu_part(item: Any) -> tuple[float, ...]:
     """What lm-eval keeps of a document, references and output (either alone or in a list), as counts."""
-    from lsbench_tasks.texts import bleu_counts
-
     references, output = item
     texts = [references] if isinstance(references, str) else list(references)
     return bleu_counts(texts, output if isinstance(output, str) else output[0])

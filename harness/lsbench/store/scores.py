@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pydantic_core
 from pydantic import Field, ValidationError
@@ -12,6 +12,7 @@ from lsbench.errors import DamagedResults
 from lsbench.metrics import Measured
 from lsbench.spec import Frozen
 from lsbench.store.manifest import first_problem
+from lsbench_tasks.texts import FORMULAS, Formula
 
 if TYPE_CHECKING:
     from lsbench.store.run_folder import RunFolder
@@ -34,7 +35,7 @@ class Additive(Protocol):
         ...
 
     @property
-    def formula(self) -> str | None:
+    def formula(self) -> Formula | None:
         """What ``value`` is called in a file; None where no file can hold it."""
         ...
 
@@ -85,7 +86,7 @@ class Directed(Scored, Protocol):
 class CorpusSums(Frozen):
     """A metric of a whole corpus, such that resampled documents give it again."""
 
-    formula: Literal["bleu"]
+    formula: Formula
     """Which of ``lsbench_tasks.texts.FORMULAS`` it follows by."""
     parts: dict[int, tuple[float, ...]]
     """By document, what it adds to each sum."""
@@ -93,8 +94,6 @@ class CorpusSums(Frozen):
     @property
     def value(self) -> Callable[[Sequence[float]], float]:
         """From the sums to the metric."""
-        from lsbench_tasks.texts import FORMULAS
-
         of_corpus = FORMULAS[self.formula]
         return lambda sums: of_corpus([sums])
 
