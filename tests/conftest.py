@@ -124,10 +124,39 @@ def one_thread():
         yield
 
 
+HERE = Path(__file__).parent
+PROOFS = (HERE / "engine", HERE / "strategies" / "families")
+LONGEST = tuple(
+    HERE / name
+    for name in (
+        *("tuning/test_tune.py", "execution/test_shards.py", "execution/cluster/test_faults.py"),
+        *("cli/test_commands.py", "strategy/conformance/test_kit.py", "catalog/test_models.py"),
+        *("execution/cluster/test_driver.py", "strategies/test_self_speculative.py", "cli/test_tune.py"),
+        *("strategies/test_example_prompt_lookup.py", "evaluation/sandbox/test_humaneval.py"),
+        *("cli/test_resume.py", "tuning/test_judge.py", "docs/test_write_a_strategy.py"),
+    )
+)
+"""Files in the order of the time they take: with a worker to a file, short ones are to end together."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and any(folder in item.path.parents for folder in PROOFS):
+            item.add_marker("proof")
+    items.sort(key=lambda item: LONGEST.index(item.path) if item.path in LONGEST else len(LONGEST))
+
+
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: without this, every full collection walks torch and transformers again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    """A run in this process lets everything go in the end, and has loaded more by then."""
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 @pytest.fixture

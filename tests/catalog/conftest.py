@@ -251,6 +251,18 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def unpacked_gguf(tmp_path_factory: pytest.TempPathFactory, tiny_gguf: Path) -> tuple[Path, Told]:
+    """A cache that holds ``tiny_gguf`` unpacked, and what was told meanwhile."""
+    from lsbench.catalog import resolve_model
+
+    cache, told = tmp_path_factory.mktemp("unpacked"), Told()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LSBENCH_CACHE", str(cache))
+        resolve_model(str(tiny_gguf), progress=told)
+    return cache, told
+
+
 def _vocabulary() -> list[str]:
     """Three control tokens, the 256 byte symbols of byte-level tokenizers, and one merge."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]

@@ -62,10 +62,12 @@ def serve(hub, folder: Path) -> None:
     ("refusal", "kind", "words"),
     [
         ((401, "GatedRepo"), "Unavailable", ["is gated", "hf auth login", "/facebook/layerskip-llama3.2-1B"]),
-        ((403, "GatedRepo"), "Unavailable", ["is gated", "ask for access"]),
-        ((401, None), "Unavailable", ["status 401", "hf auth login"]),
+        pytest.param(
+            (403, "GatedRepo"), "Unavailable", ["is gated", "ask for access"], marks=pytest.mark.slow
+        ),
+        pytest.param((401, None), "Unavailable", ["status 401", "hf auth login"], marks=pytest.mark.slow),
         ((404, "RepoNotFound"), "BadInput", ["no model 'facebook/layerskip-llama3.2-1B'"]),
-        ((500, None), "Unavailable", ["cannot be reached", "500"]),
+        pytest.param((500, None), "Unavailable", ["cannot be reached", "500"], marks=pytest.mark.slow),
     ],
 )
 def test_what_the_hub_refuses_is_explained_in_a_line(hub, resolve, refusal, kind: str, words: list[str]):

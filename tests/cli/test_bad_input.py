@@ -131,11 +131,22 @@ def test_what_a_model_cannot_do_is_told_before_its_weights_are_wanted(
 
 
 @pytest.mark.slow
-def test_an_unknown_task_is_looked_for_among_all_of_lm_evals(cli, run_of, results):
+def test_an_unknown_task_is_looked_for_among_all_of_lm_evals(cli, run_of, results, monkeypatch):
+    """Which takes seconds to read, and is read in the tests of ``lsbench.evaluation``."""
+    from lsbench.evaluation import tasks
+
+    read, asked = tasks._read_index, []
+
+    def without_theirs(folder, builtin, files):
+        asked.append(builtin)
+        return read(folder, False, files)
+
+    monkeypatch.setattr(tasks, "_read_index", without_theirs)
     said = cli(*run_of("tiny_generat", *STATIC))
     assert (said.code, "'tiny_generate'" in said.error) == (2, True)
     said = cli(*run_of("humanevl", *STATIC))
     assert (said.code, "'humaneval'" in said.error) == (2, True)
+    assert asked == [False, True] * 2
     assert no_runs(results)
 
 

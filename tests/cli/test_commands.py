@@ -296,7 +296,7 @@ def test_the_embedded_model_on_humaneval(tmp_path):
     """A command as users type it, from a folder of their own."""
     command = [
         *(SCRIPT, "run", "--strategy", "dynamic_skip", "--strategy", "static_exit:exit_layer=30"),
-        *("--tasks", "humaneval,humaneval_bpb", "--limit", "2", "--max-new-tokens", "24", "--json"),
+        *("--tasks", "humaneval,humaneval_bpb", "--limit", "1", "--max-new-tokens", "24", "--json"),
     ]
     # On a busy machine two threads that wait for each other are slower than one.
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -311,9 +311,9 @@ def test_the_embedded_model_on_humaneval(tmp_path):
     for strategy in (skipping, full):
         for part in ("speed", "depth", "fidelity", "memory"):
             assert strategy[part] is not None
-        assert strategy["tasks"]["humaneval"]["n"] == strategy["tasks"]["humaneval_bpb"]["n"] == 2
+        assert strategy["tasks"]["humaneval"]["n"] == strategy["tasks"]["humaneval_bpb"]["n"] == 1
         assert set(strategy["tasks"]["humaneval"]["metrics"]) == {"pass@1"}
-        assert 2 < strategy["speed"]["generated_tokens"] <= 48
+        assert 1 < strategy["speed"]["generated_tokens"] <= 24
     assert full["fidelity"]["token_agreement"]["value"] == 1
     assert full["depth"]["mean_layers"] == 30
     assert 1 < skipping["depth"]["mean_layers"] < 30

@@ -3,12 +3,13 @@
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from support.packages import Installed, install
+from support.packages import Run, install
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = DOCS / "write-a-strategy.md"
@@ -30,19 +31,21 @@ class Followed:
     """A reader who has written and installed everything."""
 
     folder: Path
-    package: Installed
+    python: Run
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return self.package.run(*command, folder=self.folder)
+        return self.python(*command, folder=self.folder)
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory) -> Followed:
+def followed(tmp_path_factory) -> Iterator[Followed]:
     folder = tmp_path_factory.mktemp("reader")
     for name, text in files().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    return Followed(folder, install(folder / "lsbench-periodic", tmp_path_factory.mktemp("installed")))
+    package = install(folder / "lsbench-periodic", tmp_path_factory.mktemp("installed"))
+    with package.python() as python:
+        yield Followed(folder, python)
 
 
 def test_the_folder_it_draws_is_the_folder_it_makes():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import pytest
 import torch
 
@@ -20,6 +22,7 @@ def _decoded(model, prompt, policy) -> list[int]:
     return [token for part in emitted for token in part.tokens]
 
 
+@lru_cache
 def _generated(model, prompt) -> list[int]:
     with torch.inference_mode():
         tokens = torch.tensor([prompt])

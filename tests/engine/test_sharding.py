@@ -60,7 +60,13 @@ def test_heads_that_do_not_divide_go_with_those_they_share() -> None:
     assert [heads_of(family, config, Rank(number, 2)) for number in range(2)] == [(6, 2), (3, 1)]
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "phi3", "olmo2", "gpt_neox", "qwen2_moe"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gemma2", "gpt_neox", "qwen2_moe"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "phi3", "olmo2")),
+    ],
+)
 def test_a_model_in_two_parts_is_the_model(name) -> None:
     whole = tiny_family(name).stack
     tokens, plan = torch.tensor([[5, 17, 3, 24, 8, 21]]), DepthPlan.skipping(4, (3, 4), "propagate")

@@ -10,12 +10,12 @@ from lsbench.evaluation.tasks import check_task_names, list_tasks
 from lsbench_tasks import NAMES, OFFLINE
 
 
-def in_a_fresh_process(code: str, **variables: str) -> str:
+def in_a_fresh_process(code: str, *arguments: str, **variables: str) -> str:
     import os
 
     environment = {**os.environ, **variables}
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         env=environment,
@@ -116,20 +116,28 @@ def test_ours_replaces_the_built_in_one_when_both_indexes_are_read(small_humanev
 
 
 @pytest.mark.slow
-def test_data_that_needs_the_hub_is_refused_in_one_line_offline():
+def test_data_that_needs_the_hub_is_refused_in_one_line_offline(tmp_path):
+    """A task of one's own that is as lm-eval's: theirs would have their whole index read."""
+    (tmp_path / "far_away.yaml").write_text(
+        "task: far_away\ndataset_path: openai/gsm8k\ndataset_name: main\ntest_split: test\n"
+        "output_type: generate_until\ndoc_to_text: '{{question}}'\ndoc_to_target: '{{answer}}'\n"
+    )
     code = """
+import sys
 from lsbench.errors import Unavailable
 from lsbench.evaluation.isolation import isolated
 from lsbench.evaluation.tasks import load_tasks
 from lsbench.spec import RunSpec
 try:
     with isolated():
-        load_tasks(RunSpec(strategies=(), tasks=("gsm8k",)))
+        load_tasks(RunSpec(strategies=(), tasks=("far_away",), include_path=sys.argv[1]))
 except Unavailable as error:
     print(error)
 """
-    said = in_a_fresh_process(code, HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME="/nonexistent/hf")
+    said = in_a_fresh_process(
+        code, str(tmp_path), HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME="/nonexistent/hf"
+    )
     assert said.count("\n") == 1
-    assert "'gsm8k'" in said
+    assert "'far_away'" in said
     assert all(name in said for name in OFFLINE)
     assert "xsum" not in said

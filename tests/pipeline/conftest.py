@@ -1,5 +1,6 @@
 """Whole runs of a tiny model."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -12,6 +13,16 @@ from support.runs import STRATEGIES, TASKS, go
 def spec_for(spec_for):
     """All of the tiny tasks, unless others are given."""
     return partial(spec_for, tasks=TASKS)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def few_rounds() -> Iterator[None]:
+    """What a step costs is told by a few rounds; ``tests/execution`` measures it as runs do."""
+    from lsbench.execution import rounds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "_MOST_ROUNDS", 6)
+        yield
 
 
 @pytest.fixture(scope="session")

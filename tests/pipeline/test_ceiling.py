@@ -9,6 +9,7 @@ from lsbench import pipeline
 from lsbench.engine.block import Block
 from lsbench.engine.clock import Clock
 from lsbench.engine.stack import DecoderStack
+from lsbench.execution import rounds
 from lsbench.records import Bandwidth
 from lsbench.report.live import LiveView
 from lsbench.store.run_folder import RunFolder
@@ -126,7 +127,8 @@ def test_what_older_positions_run_later_is_counted_as_filling(spec_for):
 
 
 @pytest.mark.slow
-def test_drawing_drafts_is_told_where_the_run_samples(spec_for):
+def test_drawing_drafts_is_told_where_the_run_samples(spec_for, monkeypatch):
+    monkeypatch.setattr(rounds, "_MOST_ROUNDS", 40)  # as many as runs make: small things are told apart
     draft = "self_speculative:draft=static_exit,draft.exit_layer=2,num_speculations=3"
     given = {"tasks": ("tiny_generate",), "limit": 2}
     sampled = go(spec_for(draft, temperature=1.0, top_p=0.9, **given)).metrics.strategies[0].ceiling

@@ -53,7 +53,7 @@ def test_a_failed_sample_is_recorded_and_the_run_goes_on(spec_for):
     assert {r.attempt for r in again.folder.records() if not r.error} == {1}
 
 
-@pytest.mark.parametrize("warmup", [0, 1, 2])
+@pytest.mark.parametrize("warmup", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 2))])
 def test_prompts_are_warmed_up_with_and_discarded(warmup, spec_for, register):
     seen = []
 

@@ -1,6 +1,7 @@
 """Claims of losslessness in a whole run: what holds, what parts at a tie, and what is broken."""
 
 import json
+import shutil
 from typing import ClassVar
 
 import pytest
@@ -11,11 +12,12 @@ from lsbench.errors import EXIT_CLAIM_FAILED, EXIT_DONE
 from lsbench.report.live import LiveView
 from lsbench.spec import parse_strategy
 from lsbench.store.run_folder import RunFolder
-from lsbench.strategy import Emitted, Strategy
+from lsbench.strategy import Emitted, Strategy, registry
 from lsbench.strategy.loops import decode
+from support.models import single_thread
 from support.runs import go
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 
 
 class Claiming(Strategy):
@@ -37,9 +39,12 @@ class Claiming(Strategy):
                 yield emission
 
 
-@pytest.fixture(autouse=True)
-def _registered(register):
-    register("claiming", Claiming)
+@pytest.fixture(scope="module", autouse=True)
+def _registered():
+    load = registry.load_strategy
+    with pytest.MonkeyPatch.context() as patch, single_thread():
+        patch.setattr(registry, "load_strategy", lambda name: Claiming if name == "claiming" else load(name))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +63,9 @@ def parity_of(outcome):
     return claiming.parity
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def honest(spec):
+    """Whoever changes its folder copies it first."""
     return go(spec)
 
 
@@ -133,8 +139,8 @@ def test_a_planted_tie_is_told_as_one_and_the_run_is_fine(honest, spec, monkeypa
 
 
 @pytest.mark.slow
-def test_a_run_stopped_between_output_and_comparison_compares_when_it_goes_on(honest, spec):
-    path = honest.folder.path
+def test_a_run_stopped_between_output_and_comparison_compares_when_it_goes_on(honest, spec, tmp_path):
+    path = shutil.copytree(honest.folder.path, tmp_path / honest.folder.run_id)
     lines = (path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     first = next(place for place, line in enumerate(lines) if json.loads(line)["kind"] == "parity")
     (path / "samples.jsonl").write_bytes(b"".join(lines[:first]))

@@ -1,6 +1,7 @@
 """Which products served a run: prepared, recorded, told, and never mixed in silence."""
 
 import json
+import shutil
 
 import pytest
 
@@ -8,6 +9,7 @@ from lsbench.engine.native import products_for
 from lsbench.engine.native.library import PRODUCTS
 from lsbench.records import Products
 from lsbench.store.run_folder import RunFolder
+from support.models import single_thread
 from support.runs import go
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -16,11 +18,12 @@ LEFT_OUT = "torch's own (left out by LSBENCH_PRODUCTS=torch)"
 COMPILED = Products(kind="native", detail="compiled for AVX2", most_rows=24)
 
 
-@pytest.fixture
-def left_out(spec_for, monkeypatch):
-    """A run with torch's products."""
-    monkeypatch.setenv(PRODUCTS, "torch")
-    return go(spec_for("static_exit:exit_layer=2", tasks=("tiny_generate",), limit=2))
+@pytest.fixture(scope="module")
+def left_out(spec_for):
+    """A run with torch's products; whoever changes its folder copies it first."""
+    with pytest.MonkeyPatch.context() as patch, single_thread():
+        patch.setenv(PRODUCTS, "torch")
+        yield go(spec_for("static_exit:exit_layer=2", tasks=("tiny_generate",), limit=2))
 
 
 def test_torchs_products_are_recorded_and_their_cost_is_told(left_out):
@@ -33,8 +36,8 @@ def test_torchs_products_are_recorded_and_their_cost_is_told(left_out):
         assert "few-row products" in (left_out.folder.path / name).read_text()
 
 
-def test_going_on_with_others_is_told(left_out, monkeypatch):
-    path = left_out.folder.path
+def test_going_on_with_others_is_told(left_out, tmp_path):
+    path = shutil.copytree(left_out.folder.path, tmp_path / left_out.folder.run_id)
     written = (path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (path / "samples.jsonl").write_bytes(b"".join(written[:2]))
     manifest = json.loads((path / "manifest.json").read_text())

@@ -31,11 +31,19 @@ CHOICES = [
     "dynamic_skip:difficulty=prompt_perplexity,max_skip_ratio=0.5,kv_fill=propagate",
     "dynamic_skip:skip_set=[2,4.attention,6.mlp],thresholds=[0.65,0.75,0.8]",
 ]
+QUICK = (0, 2, 5, 8, 10, 15)
+"""Between them every kind, every fill, several confidences; all of them in the slow tests."""
 PROMPTS = [(5, 17, 3, 44, 8, 21, 9), (60,)]
 DRAWN = Sampling(temperature=1.3, top_p=0.9, top_k=20)
 
 
-@pytest.fixture(scope="module", params=CHOICES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(text, marks=() if place in QUICK else pytest.mark.slow)
+        for place, text in enumerate(CHOICES)
+    ],
+)
 def strategy(request: pytest.FixtureRequest, bench) -> Strategy:
     return bench.make(request.param)
 

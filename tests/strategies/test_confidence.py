@@ -48,7 +48,9 @@ def value(measure: str, hidden: list[Tensor], logits: Tensor, layer: int) -> flo
     return 1 + sum(p * math.log(p) for p in probabilities) / math.log(len(probabilities))
 
 
-@pytest.mark.parametrize("candidates", [(1, 2, 3, 4, 5), (2, 5), (3,)])
+@pytest.mark.parametrize(
+    "candidates", [(2, 5), *(pytest.param(c, marks=pytest.mark.slow) for c in ((1, 2, 3, 4, 5), (3,)))]
+)
 @pytest.mark.parametrize("measure", MEASURES)
 def test_a_token_stops_at_the_first_candidate_that_reaches_the_threshold(
     bench, measure: str, candidates: tuple[int, ...]

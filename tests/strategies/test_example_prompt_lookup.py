@@ -19,16 +19,22 @@ def package(tmp_path_factory) -> Installed:
     return install(PACKAGE, tmp_path_factory.mktemp("installed"))
 
 
-def test_it_is_listed_once_installed(package, tmp_path):
-    listed = package.run("-m", "lsbench", "ls", "strategies", folder=tmp_path)
+@pytest.fixture(scope="module")
+def python(package):
+    with package.python() as python:
+        yield python
+
+
+def test_it_is_listed_once_installed(python, tmp_path):
+    listed = python("-m", "lsbench", "ls", "strategies", folder=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert "prompt_lookup (lsbench-prompt-lookup 0.1.0) Copies from prompt and output" in listed.stdout
     assert "max_ngram" in listed.stdout
 
 
-def test_its_own_tests_pass_the_conformance_kit_among_them(package, tmp_path):
+def test_its_own_tests_pass_the_conformance_kit_among_them(python, tmp_path):
     shutil.copytree(PACKAGE / "tests", tmp_path / "tests")
-    tested = package.run("-m", "pytest", "-q", "tests", folder=tmp_path)
+    tested = python("-m", "pytest", "-q", "tests", folder=tmp_path)
     assert tested.returncode == 0, tested.stdout
     assert "9 passed" in tested.stdout
 

@@ -1,5 +1,6 @@
 """draft.exit_layer=online: exit and number of tokens follow what is accepted, for a few rows of the head."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from lsbench.engine import ConstantPolicy, DecoderStack, DepthPlan, Session
 from lsbench.spec import Sampling
 from lsbench.strategy import Emitted, Preparation, draft_cost, drafting, speculate
-from lsbench.strategy.conformance import check_strategy
+from lsbench.strategy.conformance import check_strategy, random_bench
 from lsbench_strategies import exit_choice, online_exit, static_exit
 from lsbench_strategies.online_exit import candidate_exits
 from support.models import random_llama
@@ -317,6 +318,9 @@ class TestReproducing:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("weighed")
 def test_the_conformance_kit_passes() -> None:
-    report = check_strategy("self_speculative:draft=static_exit,draft.exit_layer=online")
+    whole = random_bench()
+    small = replace(whole, prompts=whole.prompts[:7], max_new_tokens=16, draws=200)
+    report = check_strategy("self_speculative:draft=static_exit,draft.exit_layer=online", small)
     assert report.ok, report

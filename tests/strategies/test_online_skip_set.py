@@ -1,5 +1,6 @@
 """draft.skip_set=online: what is left out follows the text, and nothing more is run for it."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +11,7 @@ from lsbench.engine import DecoderStack, Session, block_influence
 from lsbench.engine.linear import Linear
 from lsbench.spec import Sampling
 from lsbench.strategy import HiddenStates, Preparation
-from lsbench.strategy.conformance import check_strategy
+from lsbench.strategy.conformance import check_strategy, random_bench
 from lsbench_strategies import online_skip_set
 from lsbench_strategies.online_skip_set import OnlineSkipSetDraft, RunningInfluence
 from support.models import random_llama
@@ -187,5 +188,7 @@ def test_a_draft_of_it_is_held_to_what_else_holds(refusal) -> None:
 
 @pytest.mark.slow
 def test_the_conformance_kit_passes() -> None:
-    report = check_strategy("self_speculative:draft.skip_set=online,draft.max_skip_ratio=0.4")
+    whole = random_bench()
+    small = replace(whole, prompts=whole.prompts[:7], max_new_tokens=16, draws=200)
+    report = check_strategy("self_speculative:draft.skip_set=online,draft.max_skip_ratio=0.4", small)
     assert report.ok, report

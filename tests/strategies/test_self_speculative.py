@@ -155,7 +155,7 @@ RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthChec
 
 
 @pytest.mark.usefixtures("one_thread")
-@settings(max_examples=40, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=15, deadline=None, suppress_health_check=RELAXED)
 @given(st.data())
 def test_greedily_it_is_token_identical_to_transformers(subjects: list[Subject], data: st.DataObject) -> None:
     check_case(data.draw(cases(st.sampled_from(subjects))))

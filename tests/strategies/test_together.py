@@ -27,6 +27,8 @@ OURS = (
     "self_speculative:draft=dynamic_exit,draft.confidence=softmax_max,draft.threshold=0.2,draft.min_layer=1",
     "self_speculative:draft=dynamic_skip,draft.max_skip_ratio=0.5,num_speculations=5",
 )
+QUICK = (0, 3, 5, 10, 12, 14, 17)
+"""Of each kind one or two by themselves; all of them in the slow tests."""
 SAMPLING = (Sampling(), Sampling(temperature=0.8, top_p=0.9), Sampling(temperature=1.2, top_k=20))
 RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -83,7 +85,10 @@ def test_a_batch_of_anything_gives_what_each_gives_alone_over_hundreds(strategie
     holds(strategies, stack, batch_of)
 
 
-@pytest.mark.parametrize("text", OURS)
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param(text, marks=() if place in QUICK else pytest.mark.slow) for place, text in enumerate(OURS)],
+)
 def test_each_strategy_in_a_batch_of_its_own(text, strategies, stack) -> None:
     prompts = ([5, 17, 3, 44], [9], [21, 2, 30, 7, 7, 7, 11])
     requests = [generate_request(prompt, 10 + place) for place, prompt in enumerate(prompts)]

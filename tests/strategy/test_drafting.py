@@ -152,8 +152,14 @@ class Alternating(DepthPolicy):
         return self.plans[context.position % len(self.plans)]
 
 
+DEPTHS = [
+    *((2, 6), (2, 2, 6), (3, 6, 1, 6, 6)),
+    *(pytest.param(depths, marks=pytest.mark.slow) for depths in ((6, 2), (6, 6, 3), (1, 4), (5, 3, 6))),
+]
+
+
 @pytest.mark.parametrize("fill", ["recompute", "propagate", "mask"])
-@pytest.mark.parametrize("depths", [(2, 6), (6, 2), (2, 2, 6), (6, 6, 3), (1, 4), (3, 6, 1, 6, 6)])
+@pytest.mark.parametrize("depths", DEPTHS)
 def test_depths_that_differ_from_token_to_token_change_nothing(stack, greedy, fill, depths) -> None:
     """A position that rode along to full depth is exact, but was predicted from before it was."""
     plans = [DepthPlan.exit_at(LAYERS, depth, fill) for depth in depths]
@@ -164,7 +170,7 @@ def test_depths_that_differ_from_token_to_token_change_nothing(stack, greedy, fi
         assert session.exact_lengths == session.lengths == (len(PROMPT) + 23,)
 
 
-@pytest.mark.parametrize("depths", [(2, 6), (6, 2), (2, 2, 6), (6, 6, 3), (1, 4), (3, 6, 1, 6, 6), (5, 3, 6)])
+@pytest.mark.parametrize("depths", DEPTHS)
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_every_position_runs_every_layer_once_wherever_it_rode_along(stack, rows, depths, count) -> None:
     """In its own step, in a later one of the draft, or in the verifying pass; and all of it is counted."""

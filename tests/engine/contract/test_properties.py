@@ -6,14 +6,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-MODERATE = settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
-DEEP = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+MODERATE = settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
+DEEP = settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 SHAPES = ("biased", "grouped", "linear_rope", "llama3_rope", "tied")
 
 
-def test_hard_scenarios_hold_the_contract(each_tiny, contract):
-    for scenario in contract.hard_scenarios(each_tiny.num_layers).values():
-        contract.check(each_tiny, scenario)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(name, marks=() if name in ("biased", "tied") else pytest.mark.slow) for name in SHAPES],
+)
+def test_hard_scenarios_hold_the_contract(shape, tiny, contract):
+    model = tiny(shape)
+    for scenario in contract.hard_scenarios(model.num_layers).values():
+        contract.check(model, scenario)
 
 
 def _holds(tiny, contract, data, batch, most):

@@ -22,6 +22,9 @@ STANDARD = (
     *("granite", "seed_oss", "smollm3"),
 )
 """Whose layers run in compiled code."""
+QUICK = ("llama", "qwen2 sliding", "qwen3")
+"""Between them: biases, a window in some layers, norms of queries and keys."""
+ALL = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in STANDARD]
 SIZES = {"hidden_size": 72, "intermediate_size": 52, "num_attention_heads": 6, "num_key_value_heads": 2}
 """Some of a register's width and some over, three queries to a key."""
 PROMPT, LATER = (5, 3, 8, 1, 9, 2, 7, 4, 6, 11), (12, 13, 14, 15, 16, 17, 18, 19, 20)
@@ -57,7 +60,7 @@ def test_the_layers_that_it_runs_are_the_standard_ones():
     assert found == set(STANDARD)
 
 
-@pytest.mark.parametrize("name", STANDARD)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_gives_what_the_operators_give(name, dtype):
     native, plain = _stacks(name, dtype)

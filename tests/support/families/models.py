@@ -213,6 +213,7 @@ class TinyFamily:
         return [(layer.keys[0], layer.values[0]) for layer in cache.layers]
 
 
+@lru_cache
 def argument_of(function: Any, *names: str) -> str:
     """The first of ``names`` that ``function`` takes: transformers renames them between versions."""
     parameters = inspect.signature(function).parameters
