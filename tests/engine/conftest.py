@@ -105,7 +105,16 @@ def tiny() -> Callable[..., Tiny]:
     return make_tiny
 
 
-@pytest.fixture(scope="session", params=sorted(SHAPES))
+QUICK = ("biased", "tied")
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name)
+        for name in sorted(SHAPES)
+    ],
+)
 def each_tiny(request: pytest.FixtureRequest) -> Tiny:
     """Every shape in turn, in float64."""
     return make_tiny(request.param)

@@ -24,7 +24,7 @@ def mean_interval(values: list[float]) -> tuple[float, float] | None:
     return ratio_of_totals_interval(values, [1.0] * len(values))
 
 
-@pytest.mark.parametrize("prompts", [8, 30])
+@pytest.mark.parametrize("prompts", [8, pytest.param(30, marks=pytest.mark.slow)])
 def test_interval_covers_a_known_speedup(monkeypatch: pytest.MonkeyPatch, prompts: int):
     monkeypatch.setattr(statistics, "_RESAMPLES", 999)
     rng = np.random.default_rng(7)

@@ -33,9 +33,10 @@ class TestEveryOptionActs:
 
     def test_difficulty(self, bench) -> None:
         prompts = [(5, 17, 3), (44, 8), (21, 9, 30, 2), (60, 1)]
+        strategies = {signal: bench.make(f"{MIXED},difficulty={signal}") for signal in SIGNALS}
         depths = {
-            signal: tuple(bench.run(f"{MIXED},difficulty={signal}", prompt).depths for prompt in prompts)
-            for signal in SIGNALS
+            signal: tuple(bench.run(strategy, prompt).depths for prompt in prompts)
+            for signal, strategy in strategies.items()
         }
         assert len(set(depths.values())) == 4
 
@@ -70,11 +71,10 @@ class TestEveryOptionActs:
 
     def test_rungs(self, bench) -> None:
         for count in (1, 2, 5):
-            assert len(rungs(bench, f"{MIXED},rungs={count}")) == count + 1
+            strategy = bench.make(f"{MIXED},rungs={count}")
+            assert len(strategy.ladder.rungs) == count + 1
             depths = {
-                depth
-                for prompt in ((5, 17), (1, 2, 3))
-                for depth in bench.run(f"{MIXED},rungs={count}", prompt, 40).depths
+                depth for prompt in ((5, 17), (1, 2, 3)) for depth in bench.run(strategy, prompt, 40).depths
             }
             assert len(depths) == count + 1
         assert len(rungs(bench, MIXED)) == 4

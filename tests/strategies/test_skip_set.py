@@ -89,7 +89,7 @@ class TestFile:
             ("x" * 5000, "its content is 'xxx"),
             ("num_layers: [", "neither YAML nor JSON"),
             ("!!python/object:os.system {}", "neither YAML nor JSON"),
-            ("[" * 5000, "neither YAML nor JSON"),
+            ("[" * 600, "neither YAML nor JSON"),
             (b"\xff\xfe\x00", "neither YAML nor JSON"),
             (b"\x00\x01\x02", "neither YAML nor JSON"),
         ],

@@ -67,7 +67,13 @@ def test_sublayers_count_by_the_seconds_they_take(bench: Bench) -> None:
     assert mlp.seconds_per_token == pytest.approx(STEP_S - 0.8e-3)
 
 
-@pytest.mark.parametrize("options", ["3,num_speculations=4", "5,num_speculations=2", "1,num_speculations=6"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "3,num_speculations=4",
+        *(pytest.param(o, marks=pytest.mark.slow) for o in ("5,num_speculations=2", "1,num_speculations=6")),
+    ],
+)
 def test_a_speculation_costs_what_the_ceiling_of_its_own_run_says(bench: Bench, options: str) -> None:
     text = f"self_speculative:draft=static_exit,draft.exit_layer={options}"
     choices = [parse_strategy(each) for each in ("autoregressive", text)]
