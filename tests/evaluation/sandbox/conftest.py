@@ -17,7 +17,7 @@ import pytest
 from lsbench.errors import SandboxUnavailable
 from lsbench.evaluation.sandbox import MECHANISMS, Limits, Mechanism, Outcome, Sandbox, box
 
-SMALL = Limits(wall_s=1.5, cpu_s=2, memory_bytes=512 << 20, processes=12, output_bytes=1 << 20)
+SMALL = Limits(wall_s=1.0, cpu_s=2, memory_bytes=512 << 20, processes=12, output_bytes=1 << 20)
 
 NEVER_OVER = "its processes would not end"
 """What the harness says where the launcher has not ended everything in its time."""
