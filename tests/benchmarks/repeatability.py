@@ -6,10 +6,10 @@
 3. The same run twice gives overlapping intervals of every speedup.
 
 The first is run by the worker that runs requests in `lsbench run`, the others are whole runs. Exit code 1
-when a claim does not hold. It takes about five minutes on two cores; nothing else should run meanwhile.
+when a claim does not hold. It takes about seven minutes on two cores; nothing else should run meanwhile.
 
     python tests/benchmarks/repeatability.py
-    python tests/benchmarks/repeatability.py --trials 3 --trial-prompts 6 --prompts 6 --tokens 8
+    python tests/benchmarks/repeatability.py --trials 3 --trial-prompts 6 --trial-tokens 8 --prompts 6 --tokens 8
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def twin_trials(options: argparse.Namespace) -> Iterator[tuple[Speedup, float | 
     )
     worker = Worker(stack, tokenizer, baseline, (twin,))
     worker.prepare()
-    requests = humaneval_requests(worker, options.trial_prompts, options.tokens)
+    requests = humaneval_requests(worker, options.trial_prompts, options.trial_tokens)
     worker.warm_up(requests[:2])
     # The looks at what was put out are not what is timed.
     looked = {
@@ -196,7 +196,8 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--trial-prompts", type=int, default=10, help="prompts of each trial")
     parser.add_argument("--prompts", type=int, default=30, help="of the whole runs")
-    parser.add_argument("--tokens", type=int, default=16, help="generated for each prompt")
+    parser.add_argument("--tokens", type=int, default=32, help="generated for each prompt of the whole runs")
+    parser.add_argument("--trial-tokens", type=int, default=16, help="of the trials")
     parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
     register()
