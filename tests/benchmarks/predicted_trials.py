@@ -56,6 +56,7 @@ OTHERS = (
     "dynamic_exit:threshold=0.7,candidate_layers=[8,16,24],kv_fill=mask",
     "dynamic_skip:max_skip_ratio=0.3",
     "dynamic_skip:max_skip_ratio=0.3,kv_fill=mask",
+    "dynamic_skip:max_skip_ratio=0.3,kv_fill=recompute",
     "static_exit:exit_layer=16",
 )
 

@@ -9,7 +9,7 @@ The first is run by the worker that runs requests in `lsbench run`, the others a
 when a claim does not hold. It takes about seven minutes on two cores; nothing else should run meanwhile.
 
     python tests/benchmarks/repeatability.py
-    python tests/benchmarks/repeatability.py --trials 3 --trial-prompts 6 --trial-tokens 8 --prompts 6 --tokens 8
+    python tests/benchmarks/repeatability.py --trials 3 --trial-prompts 6 --prompts 6 --tokens 8
 """
 
 from __future__ import annotations

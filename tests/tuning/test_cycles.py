@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsbench.tuning.cycles import TableCycles, play, riding
+from lsbench.tuning.cycles import TableCycles, play
 from lsbench.tuning.draft_table import DraftTable, NotDrafted, Proposals, Until
 
 ANY, SURE = Until(0.0, frozenset()), Until(0.5, frozenset())
@@ -44,7 +44,7 @@ def table_of(draft: Draft) -> DraftTable:
             chances=np.array(draft.chances),
             work=np.tile([2.0, 1.0, 1.5, 0.0, 0.0, 1.0], (rows, 1)),
             frontier=np.full(rows, 3),
-            end=np.full(rows, 3),
+            runs=np.tile([True, True, True, False, False, False], (rows, 1)),
             rides=False,
         )
     )
@@ -136,18 +136,3 @@ def test_as_long_as_not_all_is_known_what_follows_a_wrong_token_is_like_what_cam
     # The token at place 2 ends its cycle, whatever follows.
     assert cycles(2, 4).drafted == 1
     assert TableCycles(table, SURE)(2, 4).drafted == 1
-
-
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=20))
-def test_positions_left_early_are_taken_along_by_the_next_that_goes_deeper(exits: list[int]) -> None:
-    depth, older, ridden = [2 * layer for layer in exits], 0, 0
-    for new in range(len(depth)):
-        for sublayer in range(2 * exits[new]):
-            along = [before for before in range(new) if depth[before] == sublayer]
-            for before in along:
-                depth[before] += 1
-            older += len(along)
-            ridden += bool(along)
-    own = [2 * layer for layer in exits]
-    assert riding(own, own, True) == (depth, older, ridden)
-    assert riding(own, own, False) == (own, 0, 0)

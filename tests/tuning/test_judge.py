@@ -129,6 +129,8 @@ def test_under_one_plan_the_work_is_that_of_the_loop_to_the_last_layer(bench: Be
         "dynamic_exit:confidence=hidden_cosine,threshold=0.9,min_layer=1,kv_fill=propagate",
         "dynamic_skip:max_skip_ratio=0.5",
         "dynamic_skip:max_skip_ratio=0.5,kv_fill=recompute",
+        "dynamic_skip:max_skip_ratio=0.5,granularity=layer,rungs=2,kv_fill=recompute",
+        "dynamic_skip:max_skip_ratio=0.6,difficulty=early_cosine,rungs=2,kv_fill=recompute",
         "dynamic_skip:max_skip_ratio=0.5,difficulty=early_cosine,kv_fill=mask",
         "dynamic_skip:max_skip_ratio=0.5,difficulty=prompt_perplexity",
         "dynamic_skip:skip_set=[4.attention,5.mlp],thresholds=[2]",
@@ -141,7 +143,7 @@ def test_what_is_not_verified_agrees_as_often_and_runs_as_much_as_when_it_is_sco
     strategy = bench.strategy(text)
     found = judged(bench, strategy)
     layers = 0.0
-    counts = dict.fromkeys(("checks", "spare_heads", "filled", "older_rows", "ridden"), 0)
+    counts = dict.fromkeys(("checks", "spare_heads", "filled", "older_rows", "own_passes", "ridden"), 0)
     for reference, agreement in zip(bench.references.references, found.agreement, strict=True):
         session = Session(bench.stack, capacity=64)
         window = ScoreWindow(context=reference.request.prompt_tokens, continuation=reference.tokens)

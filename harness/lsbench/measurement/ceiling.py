@@ -206,27 +206,22 @@ def seconds_beside(records: Sequence[SampleRecord], costs: Sequence[StepCost]) -
         return None
     # Folders of before do not say how many rode together: then each by itself.
     ridden = fsum(riding if record.ridden is None else record.ridden for record in records)
-    riders_s = riding_seconds(riding, ridden, costs)
     return Beside(
         checks_s=spare_heads * alone.head_s + checks * alone.check_s,
-        kv_fill_s=filled * alone.fill_s + own_passes / 2 * alone.layer_s + riders_s,
+        kv_fill_s=filled * alone.fill_s + riding_seconds(older_rows, own_passes, ridden, costs),
     )
 
 
-def riding_seconds(rows: float, sublayers: float, costs: Sequence[StepCost]) -> float:
-    """What older positions add to steps that run anyway.
+def riding_seconds(older_rows: float, own_passes: float, ridden: float, costs: Sequence[StepCost]) -> float:
+    """What positions that were left pending add to decoding; counts are those of a record.
 
-    Args:
-        rows: sub-layers that they ran, each position's own.
-        sublayers: that were run with any of them, however many: so many that on the average ``rows /
-            sublayers`` rode together.
-        costs: of this machine, by width.
+    A pass of their own is a step of one row: few cost as much, and how many went together is not counted. Of
+    those that ride beside new tokens as many are taken to ride each time.
     """
-    if not rows or not sublayers:
-        return 0.0
-    more_s = cost_at(costs, 1 + rows / sublayers).layer_s - cost_at(costs, 1).layer_s
+    alone, riding = cost_at(costs, 1), older_rows - own_passes
+    more_s = cost_at(costs, 1 + riding / ridden).layer_s - alone.layer_s if riding > 0 and ridden else 0.0
     # Sub-layers are halves of a layer.
-    return sublayers / 2 * max(0.0, more_s)
+    return own_passes / 2 * alone.layer_s + ridden / 2 * max(0.0, more_s)
 
 
 def cycle_seconds(work: Work, costs: Sequence[StepCost]) -> float:

@@ -48,7 +48,7 @@ def extra_seconds(effort: Effort, draft_head: float, costs: Sequence[StepCost]) 
         return 0.0
     seconds = effort.spare_heads * draft_head * alone.head_s
     seconds += effort.checks * (alone.check_s or 0.0) + effort.filled * (alone.fill_s or 0.0)
-    return seconds + riding_seconds(effort.older_rows, effort.ridden, costs)
+    return seconds + riding_seconds(effort.older_rows, effort.own_passes, effort.ridden, costs)
 
 
 def drafting_work(

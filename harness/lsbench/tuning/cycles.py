@@ -8,13 +8,14 @@ to be like the rest of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from lsbench.strategy.draft_length import DraftLength
 from lsbench.tuning.draft_table import DraftTable, Until
+from lsbench.tuning.riding import riding
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Effort:
         attention, mlp: sub-layers run.
         layers: layers run, one run in part by its share of weight bytes.
         checks, spare_heads, filled: as ``lsbench.engine.tally.Tally`` counts them.
-        older_rows, ridden: likewise.
+        older_rows, own_passes, ridden: likewise.
     """
 
     attention: float = 0.0
@@ -35,6 +36,7 @@ class Effort:
     spare_heads: float = 0.0
     filled: float = 0.0
     older_rows: float = 0.0
+    own_passes: float = 0.0
     ridden: float = 0.0
 
     def __add__(self, other: Effort) -> Effort:
@@ -131,9 +133,9 @@ class TableCycles:
         taken = int(every.agrees[rows].sum())
         unknown = 0 if table.stops(rows[-1], self._until) else count - len(rows)
         self._seen += rows
-        frontier, older, ridden = riding(every.frontier[rows].tolist(), every.end[rows].tolist(), every.rides)
-        attention = float(sum((at + 1) // 2 for at in frontier))
-        mlp = float(sum(at // 2 for at in frontier))
+        rode = riding(every.runs[rows], every.frontier[rows].tolist(), every.rides)
+        attention = float(sum((at + 1) // 2 for at in rode.frontier))
+        mlp = float(sum(at // 2 for at in rode.frontier))
         work, further = every.work[rows].sum(axis=0), 0.0
         if unknown:
             like = every if table.whole else every.at(np.array(self._seen))
@@ -146,7 +148,7 @@ class TableCycles:
             first=first,
             drafted=len(rows) + further,
             taken=taken,
-            effort=Effort(*work.tolist(), older_rows=older, ridden=ridden),
+            effort=Effort(*work.tolist(), rode.older_rows, rode.own_passes, rode.ridden),
             resumed_attention=attention,
             resumed_mlp=mlp,
         )
@@ -155,31 +157,3 @@ class TableCycles:
 def _expected(most: int, sure: float) -> float:
     """How many more are drafted, if each but the first follows another with probability ``sure``."""
     return float(sum(sure**place for place in range(most)))
-
-
-def riding(frontier: Sequence[int], ends: Sequence[int], rides: bool) -> tuple[list[int], int, int]:
-    """How far positions are exact once later ones have taken them along, and what that ran.
-
-    Args:
-        frontier: of each position, in order, when its own step was over.
-        ends: one past the last sub-layer that each ran.
-        rides: whether what was left out is made when a later one goes deeper.
-
-    Returns:
-        the frontiers; the sub-layers that positions ran in the steps of later ones, each its own; and those
-        that were run with any of them.
-    """
-    reached, older, ridden = list(frontier), 0, 0
-    if not rides:
-        return reached, older, ridden
-    pending: set[int] = set()
-    for place, end in enumerate(ends):
-        along = [each for each in pending if reached[each] < end]
-        ridden += max((end - reached[earlier] for earlier in along), default=0)
-        for earlier in along:
-            older += end - reached[earlier]
-            reached[earlier] = end
-        # One that goes on after a gap is exact no further, and has left nothing but what it skipped.
-        if reached[place] == end:
-            pending.add(place)
-    return reached, older, ridden

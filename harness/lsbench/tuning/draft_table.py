@@ -22,7 +22,7 @@ class Proposals:
         chances: [N] the draft's own probability of its choice.
         work: [N, 6] what each row cost: ``Effort``'s attention, mlp, layers, checks, spare_heads and filled.
         frontier: [N] leading sub-layers that ran exactly; 2L where all did.
-        end: [N] one past the last sub-layer that ran.
+        runs: [N, 2L] bool, the sub-layers that ran.
         rides: whether a position left early rides along with a later one that goes deeper.
     """
 
@@ -31,7 +31,7 @@ class Proposals:
     chances: Numbers
     work: Numbers
     frontier: Indices
-    end: Indices
+    runs: npt.NDArray[np.bool_]
     rides: bool
 
     def __len__(self) -> int:

@@ -175,7 +175,7 @@ def proposals_of(stack: DecoderStack, walked: Walked, targets: npt.NDArray[np.in
         chances=chances,
         work=work_of_rows(stack, walked),
         frontier=walked.frontier,
-        end=ends_of(walked.runs),
+        runs=walked.runs,
         rides=walked.rides,
     )
 
@@ -205,9 +205,3 @@ def work_of_rows(stack: DecoderStack, walked: Walked) -> npt.NDArray[np.float64]
         ],
         axis=1,
     ).astype(np.float64)
-
-
-def ends_of(runs: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """[N] one past the last sub-layer that each row of [N, 2L] ran; 0 where it ran none."""
-    last = runs.shape[1] - np.argmax(runs[:, ::-1], axis=1)
-    return np.where(runs.any(axis=1), last, 0).astype(np.int64)

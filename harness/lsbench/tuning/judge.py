@@ -21,18 +21,18 @@ from lsbench.strategy.decoding_loop import Decoding, Speculation, loop_of
 from lsbench.strategy.draft_length import DraftLength
 from lsbench.tuning.copies import Copies, NotOfTheText
 from lsbench.tuning.cost_model import cycle_costs
-from lsbench.tuning.cycles import Cycle, CycleCost, Effort, NextCycle, TableCycles, play, riding
+from lsbench.tuning.cycles import Cycle, CycleCost, Effort, NextCycle, TableCycles, play
 from lsbench.tuning.draft_table import NotDrafted, Until
 from lsbench.tuning.drafts import (
     Drafting,
     Likelihood,
     chosen,
-    ends_of,
     shared_or_new,
     work_of_rows,
 )
 from lsbench.tuning.previous_logits import Predicted, Previous, PreviousLogits
 from lsbench.tuning.references import Reference, References
+from lsbench.tuning.riding import riding
 from lsbench.tuning.walk import Intended, Walk, Walked
 
 _PASSES = 4
@@ -141,10 +141,9 @@ class Judge:
         for reference, before in zip(self.references.references, self._before, strict=True):
             walked = self._decoded(reference, before, partial(self._policy, strategy, reference))
             right = int((chosen(walked.logits)[0] == reference.targets).sum())
-            ends = ends_of(walked.runs).tolist()
-            _, older, ridden = riding(walked.frontier.tolist(), ends, walked.rides)
+            rode = riding(walked.runs, walked.frontier.tolist(), walked.rides)
             work = work_of_rows(self.references.stack, walked).sum(axis=0)
-            effort += Effort(*work.tolist(), older_rows=older, ridden=ridden)
+            effort += Effort(*work.tolist(), rode.older_rows, rode.own_passes, rode.ridden)
             # The first token comes from the prefill, whatever the candidate.
             agreement.append(Agreement(1 + right, 1 + reference.rows))
         decoded = self.references.decoded
