@@ -45,6 +45,8 @@ from lsbench.strategy.registry import resolve
 from lsbench.tuning.judge import Judge, Unjudged
 from lsbench.tuning.predict import predict
 from lsbench.tuning.references import make_references
+from lsbench.tuning.trials import Trial as SearchTrial
+from lsbench.tuning.worth_timing import next_to_time
 
 WIDTHS = (1, 2, 3, 5, 9)
 OTHERS = (
@@ -140,6 +142,34 @@ class Bench:
         return trial
 
 
+def timed_in_turn(grid: Sequence[Trial], most: int) -> list[Trial]:
+    """Those that a search would time, by its own rule: each timing corrects what is predicted of the others."""
+    by_label = {trial.label: trial for trial in grid}
+    rows = [_row(number, trial) for number, trial in enumerate(grid)]
+    chosen: list[Trial] = []
+    while row := next_to_time(rows, most):
+        chosen.append(by_label[row.label])
+        rows.append(row.model_copy(update={"kind": "timed", "speedup": chosen[-1].timed}))
+    return chosen
+
+
+def _row(number: int, trial: Trial) -> SearchTrial:
+    choice = parse_strategy(trial.label)
+    return SearchTrial(
+        number=number,
+        kind="predicted",
+        status="ok",
+        strategy=choice.name,
+        options=choice.options,
+        label=trial.label,
+        point={key: value for key, value in choice.options.items() if not isinstance(value, list | dict)},
+        objective=trial.predicted,
+        predicted_speedup=trial.predicted,
+        seconds=trial.predicted_s,
+        seed=0,
+    )
+
+
 def correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """Pearson's; of ranks it is Spearman's."""
     return float(np.corrcoef(np.array(first), np.array(second))[0, 1])
@@ -204,7 +234,7 @@ def main() -> None:
     )
 
     best = max(grid, key=lambda trial: trial.timed)
-    chosen = sorted(grid, key=lambda trial: trial.predicted, reverse=True)[: options.timed]
+    chosen = timed_in_turn(grid, options.timed)
     winner = max(chosen, key=lambda trial: trial.timed)
     search_s = (
         bench.references_s + bench.costs_s + bench.calibration_s + sum(trial.predicted_s for trial in grid)

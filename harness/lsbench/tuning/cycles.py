@@ -148,7 +148,9 @@ class TableCycles:
             first=first,
             drafted=len(rows) + further,
             taken=taken,
-            effort=Effort(*work.tolist(), rode.older_rows, rode.own_passes, rode.ridden),
+            effort=Effort(
+                *work.tolist(), older_rows=rode.older_rows, own_passes=rode.own_passes, ridden=rode.ridden
+            ),
             resumed_attention=attention,
             resumed_mlp=mlp,
         )

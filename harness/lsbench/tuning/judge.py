@@ -143,7 +143,9 @@ class Judge:
             right = int((chosen(walked.logits)[0] == reference.targets).sum())
             rode = riding(walked.runs, walked.frontier.tolist(), walked.rides)
             work = work_of_rows(self.references.stack, walked).sum(axis=0)
-            effort += Effort(*work.tolist(), rode.older_rows, rode.own_passes, rode.ridden)
+            effort += Effort(
+                *work.tolist(), older_rows=rode.older_rows, own_passes=rode.own_passes, ridden=rode.ridden
+            )
             # The first token comes from the prefill, whatever the candidate.
             agreement.append(Agreement(1 + right, 1 + reference.rows))
         decoded = self.references.decoded

@@ -209,12 +209,3 @@ class Runner:
     def best(self) -> Trial | None:
         """The best of what was timed for tuning; of what was predicted where nothing was timed."""
         return self._best.get("timed", self._best.get("predicted"))
-
-
-def best_predicted(trials: Sequence[Trial], most: int) -> list[Trial]:
-    """Those worth timing, the best first: one of those predicted alike, none that was timed already."""
-    timed = {trial.label for trial in trials if trial.kind == "timed" and trial.documents == "tuning"}
-    good = [trial for trial in trials if trial.kind == "predicted" and trial.status == "ok"]
-    good.sort(key=lambda trial: -(trial.objective or 0.0))
-    different = list({(trial.objective, trial.quality): trial for trial in reversed(good)}.values())[::-1]
-    return [trial for trial in different[:most] if trial.label not in timed]

@@ -254,8 +254,8 @@ class _Tuning:
     # -- the trials -----------------------------------------------------------------------------------
 
     def _search(self, runner: Runner, proposals: Proposals, benches: Sequence[Bench]) -> None:
-        from lsbench.tuning.runner import best_predicted
         from lsbench.tuning.search import search
+        from lsbench.tuning.worth_timing import next_to_time, to_be_timed
 
         spec = self.spec
 
@@ -268,10 +268,9 @@ class _Tuning:
         share = _SEARCH_SHARE if kind == "timed" else _SEARCH_SHARE * _PREDICTING_SHARE
         self.view.phase(kind, "tuning", spec.trials)
         search(proposals, benches, attempt, self.folder.path / "logs" / "tune", lambda: self._over(share))
-        worth_timing = best_predicted(self.folder.trials, spec.timed)
-        if worth_timing:
-            self.view.phase("timed", "tuning", len(worth_timing))
-        for trial in worth_timing:
+        if left := to_be_timed(self.folder.trials, spec.timed):
+            self.view.phase("timed", "tuning", left)
+        while trial := next_to_time(self.folder.trials, spec.timed):
             if self._over(_SEARCH_SHARE) and runner.timed_any:
                 break
             given = proposals.given(trial.number)
