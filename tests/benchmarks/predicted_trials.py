@@ -143,7 +143,7 @@ class Bench:
 
 
 def timed_in_turn(grid: Sequence[Trial], most: int) -> list[Trial]:
-    """Those that a search would time, by its own rule: each timing corrects what is predicted of the others."""
+    """Those that a search would time, by its own rule: a timing corrects what is predicted of the others."""
     by_label = {trial.label: trial for trial in grid}
     rows = [_row(number, trial) for number, trial in enumerate(grid)]
     chosen: list[Trial] = []
