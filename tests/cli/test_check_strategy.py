@@ -21,23 +21,24 @@ def _small(monkeypatch):
 
 
 @pytest.fixture
-def faulty(tmp_path, monkeypatch):
+def overclaiming(tmp_path, monkeypatch):
     """A plugin that claims too much, and prints what nobody asked for."""
-    (tmp_path / "faulty.py").write_text(
+    (tmp_path / "overclaiming.py").write_text(
         "from lsbench.engine import ConstantPolicy, DepthPlan\n"
         "from lsbench.strategy import Strategy\n"
-        "class Faulty(Strategy):\n"
+        "class Overclaiming(Strategy):\n"
         "    lossless = True\n"
         "    def prepare(self, preparation):\n"
-        "        print('faulty says hello')\n"
+        "        print('here I am')\n"
         "        self.plan = DepthPlan.exit_at(preparation.num_layers, 1)\n"
         "    def policy(self, request):\n"
         "        return ConstantPolicy(self.plan)\n"
     )
-    metadata = tmp_path / "faulty-1.dist-info"
+    metadata = tmp_path / "overclaiming-1.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[lsbench.strategies]\nfaulty = faulty:Faulty\n")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: overclaiming\nVersion: 1\n")
+    entry = "[lsbench.strategies]\noverclaiming = overclaiming:Overclaiming\n"
+    (metadata / "entry_points.txt").write_text(entry)
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
@@ -53,29 +54,29 @@ def test_what_holds_is_ticked(cli):
     )
 
 
-def test_a_failed_claim_is_explained_and_has_its_exit_code(cli, faulty):
-    said = cli("check-strategy", "faulty", "--quiet")
+def test_a_failed_claim_is_explained_and_has_its_exit_code(cli, overclaiming):
+    said = cli("check-strategy", "overclaiming", "--quiet")
     assert said.code == 3
     assert "✗ lossless, greedy" in said.out
     assert "Greedy output is the full model's, token by token." in said.out
     assert "Seen: token 1 after prompt 0 is " in said.out
     assert "✓" not in said.out
-    assert "faulty says hello" not in said.out
+    assert "here I am" not in said.out
 
 
 @pytest.mark.slow
-def test_json_is_all_there_is_on_stdout(cli, faulty):
-    said = cli("check-strategy", "faulty", "--json")
+def test_json_is_all_there_is_on_stdout(cli, overclaiming):
+    said = cli("check-strategy", "overclaiming", "--json")
     report = json.loads(said.out)
     assert said.code == 3
-    assert (report["schema"], report["strategy"], report["ok"]) == (1, "faulty", False)
+    assert (report["schema"], report["strategy"], report["ok"]) == (1, "overclaiming", False)
     assert len(report["results"]) == len(CHECKS)
     by_name = {result["name"]: result for result in report["results"]}
     assert by_name["seeds"]["status"] == "held"
     assert by_name["lossless, greedy"]["status"] == "failed"
     assert set(by_name["seeds"]) == {"name", "claim", "status", "detail", "seconds"}
     assert "✗ lossless, greedy" in said.err
-    assert "faulty says hello" in said.err
+    assert "here I am" in said.err
 
 
 @pytest.mark.parametrize(

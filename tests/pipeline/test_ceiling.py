@@ -120,7 +120,7 @@ def test_checks_and_filling_are_what_is_missing_from_the_ceiling(spec_for):
 def test_what_older_positions_run_later_is_counted_as_filling(spec_for):
     outcome = go(spec_for("dynamic_exit:threshold=0.15,min_layer=1", tasks=("tiny_generate",)))
     rest = outcome.metrics.strategies[0].ceiling.remainder
-    assert [cost.width for cost in outcome.folder.manifest.costs] == [1, 2]
+    assert [cost.width for cost in outcome.folder.manifest.costs] == [1, 2, 3, 5, 9]
     assert rest.kv_fill > 0.02
     assert rest.checks > 0.02
     assert rest.other == pytest.approx(0, abs=1e-6)

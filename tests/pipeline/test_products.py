@@ -23,7 +23,7 @@ def left_out(spec_for):
     """A run with torch's products; whoever changes its folder copies it first."""
     with pytest.MonkeyPatch.context() as patch, single_thread():
         patch.setenv(PRODUCTS, "torch")
-        yield go(spec_for("static_exit:exit_layer=2", tasks=("tiny_generate",), limit=2))
+        return go(spec_for("static_exit:exit_layer=2", tasks=("tiny_generate",), limit=2))
 
 
 def test_torchs_products_are_recorded_and_their_cost_is_told(left_out):
@@ -36,7 +36,8 @@ def test_torchs_products_are_recorded_and_their_cost_is_told(left_out):
         assert "few-row products" in (left_out.folder.path / name).read_text()
 
 
-def test_going_on_with_others_is_told(left_out, tmp_path):
+def test_going_on_with_others_is_told(left_out, tmp_path, monkeypatch):
+    monkeypatch.setenv(PRODUCTS, "torch")
     path = shutil.copytree(left_out.folder.path, tmp_path / left_out.folder.run_id)
     written = (path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (path / "samples.jsonl").write_bytes(b"".join(written[:2]))
