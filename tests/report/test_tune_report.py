@@ -71,6 +71,21 @@ def test_no_configuration_is_said_in_those_words(tmp_path):
     assert 'class="verdict even"' in read(folder)
 
 
+def test_settings_that_go_deeper_over_their_own_text_are_told(tmp_path):
+    def deeper(by: float) -> str:
+        trials = [
+            each.model_copy(update={"mean_layers": each.mean_layers * by}) if each.kind == "timed" else each
+            for each in skipping_trials()
+        ]
+        folder = write_search(tmp_path / f"{by}", trials, finalists())
+        write_tune_reports(folder)
+        return read(folder, "report.md")
+
+    text = "ran 31.5 layers a token; over the full model's own text, which predictions rest on, 26.2"
+    assert text in deeper(1.2)
+    assert "which predictions rest on" not in deeper(1.02)
+
+
 def test_a_search_that_was_stopped_says_how_to_go_on(tmp_path):
     folder = write_search(tmp_path / "stopped", skipping_trials()[:4])
     write_tune_reports(folder)

@@ -16,6 +16,8 @@ from lsbench.tuning.trials import Trial
 LOOSE = 0.5
 """A rank correlation below which predictions say little of what is timed."""
 _NOISY = 0.05
+_OTHER_DEPTH = 0.05
+"""Relative; with less, speeds predicted for the one depth are about those of the other."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,26 @@ def tune_notes(tune: StoredTune) -> list[str]:
             f"Predictions hardly foretold what was timed (rank correlation {rank:.2f}): settings that were "
             "only predicted may be better or worse than they look."
         )
-    return notes
+    return [*notes, *_about_depth(tune)]
+
+
+def _about_depth(tune: StoredTune) -> list[str]:
+    """Where settings went to other depths over what they wrote themselves: why predictions are off."""
+    predicted = {trial.label: trial.mean_layers for trial in tune.tuning if trial.kind == "predicted"}
+    pairs = [
+        (before, trial.mean_layers)
+        for trial in tune.tuning
+        if trial.kind == "timed" and trial.mean_layers and (before := predicted.get(trial.label))
+    ]
+    if not pairs:
+        return []
+    foretold, ran = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
+    if abs(ran / foretold - 1) < _OTHER_DEPTH:
+        return []
+    return [
+        f"Over what they wrote themselves the timed settings ran {ran:.1f} layers a token; over the full "
+        f"model's own text, which predictions rest on, {foretold:.1f}."
+    ]
 
 
 def front_rows(tune: StoredTune) -> tuple[list[tuple[str, str, str]], bool]:
