@@ -205,7 +205,10 @@ def seconds_beside(records: Sequence[SampleRecord], costs: Sequence[StepCost]) -
     if riding and len(costs) < 2:
         return None
     # Folders of before do not say how many rode together: then each by itself.
-    ridden = fsum(riding if record.ridden is None else record.ridden for record in records)
+    ridden = sum(
+        (record.older_rows or 0) - (record.own_passes or 0) if record.ridden is None else record.ridden
+        for record in records
+    )
     return Beside(
         checks_s=spare_heads * alone.head_s + checks * alone.check_s,
         kv_fill_s=filled * alone.fill_s + riding_seconds(older_rows, own_passes, ridden, costs),
