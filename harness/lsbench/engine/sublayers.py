@@ -36,7 +36,7 @@ def run_native(stack: DecoderStack, party: Party, hidden: Tensor, begin: int, en
     caches = party.caches
     if isinstance(stack.native, GraphedDecoder):
         stack.native.settle(caches)
-    masked = any(part.lane.masked[layer] for part in party.parts for layer in layers)
+    masked = any(any(part.lane.masked[layers.start : layers.stop]) for part in party.parts)
     return stack.native.run(
         hidden,
         begin,

@@ -30,22 +30,26 @@ def next_to_time(trials: Sequence[Trial], most: int) -> Trial | None:
     Returns:
         None where so many were, or nothing is left: one of those that were predicted alike is timed.
     """
-    tuned = [trial for trial in trials if trial.documents == "tuning"]
-    timed = [trial for trial in tuned if trial.kind == "timed" and trial.predicted_speedup is not None]
+    timed, left = _divided(trials)
     if len(timed) >= most:
         return None
-    labels = {trial.label for trial in tuned if trial.kind == "timed"}
-    left = [trial for trial in _different(tuned) if trial.label not in labels]
-    scales = _scales(tuned)
+    scales = _scales(trials)
     return max(left, key=lambda trial: _expected(trial, timed, scales), default=None)
 
 
 def to_be_timed(trials: Sequence[Trial], most: int) -> int:
     """How many of those predicted are still to be timed."""
+    timed, left = _divided(trials)
+    return min(max(0, most - len(timed)), len(left))
+
+
+def _divided(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
+    """Timings of those predicted, and the predicted ones that were not timed: one of those alike."""
     tuned = [trial for trial in trials if trial.documents == "tuning"]
-    labels = {trial.label for trial in tuned if trial.kind == "timed"}
-    done = sum(trial.kind == "timed" and trial.predicted_speedup is not None for trial in tuned)
-    return min(max(0, most - done), sum(trial.label not in labels for trial in _different(tuned)))
+    timed = [trial for trial in tuned if trial.kind == "timed"]
+    labels = {trial.label for trial in timed}
+    left = [trial for trial in _different(tuned) if trial.label not in labels]
+    return [trial for trial in timed if trial.predicted_speedup is not None], left
 
 
 def _different(trials: Sequence[Trial]) -> list[Trial]:
