@@ -14,6 +14,14 @@ def _swallowed(number: int) -> None:
         return
 
 
+@pytest.fixture(autouse=True)
+def _heard():
+    """A shell starts what runs in the background with Ctrl-C ignored, and then lsbench leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_that_others_swallow_stops_a_run(cli, run_of, monkeypatch, number):
     from lsbench.evaluation import requests
